@@ -1,0 +1,50 @@
+PYTHON := .venv/bin/python
+PYTEST := $(PYTHON) -m pytest -n 2 --durations=5
+# Nothing of one machine gets into the locks: no index, no paths.
+LOCK := .venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --no-header --no-annotate $(if $(UPGRADE),--upgrade) pyproject.toml
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test quick check schemas mutants fmt lock clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## Install what is missing: Debian packages, .venv, the demo's kernel
+	@.ci/setup
+
+demo: setup ## Show an upgrade and a rollback on a simulated host
+	@$(PYTHON) -m tests.demo
+
+test: check ## Run everything: check, the quick tests, then the slow ones
+	$(PYTEST) -m "not slow"
+	$(PYTEST) -m slow
+
+quick: setup ## Run the quick tests only
+	$(PYTEST) -m "not slow"
+
+check: setup ## Check format, lint, types, GRUB scripts, import rules and schemas
+	.venv/bin/ruff format --check .
+	.venv/bin/ruff check .
+	.venv/bin/mypy
+	for script in grub/*.cfg; do grub-script-check "$$script" || { echo "in $$script" >&2; exit 1; }; done
+	.venv/bin/lint-imports --no-logo
+	$(PYTHON) -m tests.schemas --check
+
+schemas: setup ## Write schemas/ anew from the models
+	$(PYTHON) -m tests.schemas
+
+mutants: setup ## Break the code on purpose and see that the tests notice
+	$(PYTHON) -m tests.mutants
+
+fmt: setup ## Format the code and fix what ruff can fix
+	.venv/bin/ruff check --fix-only .
+	.venv/bin/ruff format .
+
+lock: setup ## Lock the requirements anew (UPGRADE=1: to the newest versions)
+	$(LOCK) --output-file requirements.txt
+	$(LOCK) --extra dev --constraints requirements.txt --output-file requirements-dev.txt
+
+clean: ## Remove all that make made, .venv and the kernel included
+	rm -rf .venv .cache .*_cache .hypothesis build dist demo-out *.egg-info
+	find . -name __pycache__ -prune -exec rm -rf {} +

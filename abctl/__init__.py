@@ -1,0 +1,1 @@
+"""abctl: the A/B upgrade and boot-slot manager for Linux hypervisor hosts."""

@@ -1,0 +1,1 @@
+"""What abctl decides, and nothing else: no I/O, no clock, no subprocess."""

@@ -1,0 +1,436 @@
+"""The state machine of the slot sets. Everything that decides what an event does is in this file.
+
+    event            allowed when                                   what it does
+    ---------------  ---------------------------------------------  --------------------------------------
+    Settle           always                                         a trial whose attempts are used up, or
+                                                                    that GRUB passed over, ends: its slot
+                                                                    set is bad, its version refused; a
+                                                                    primary without a kernel gives way
+    InstallStarted   nothing on trial, the running slot set is the  the other slot set is empty in every
+                     primary (or nothing runs), version not refused copy, then made unbootable on the disk
+    InstallVerified  an installation was started                    the other slot set is on trial
+    InstallFailed    an installation was started                    it is recorded; the slot set stays empty
+    Confirm          the running slot set is on trial               it becomes the primary
+    RollBack         a trial, or the other slot set is good         the trial is called off, or the other
+                                                                    slot set becomes the primary
+    MarkBad          always                                         the slot set is bad, its version
+                                                                    refused; a good other one takes over
+    Allow            the version is refused                         it may be installed again
+
+Fallback is not in the table: GRUB does it when nothing is done, and Settle records it afterwards.
+A power cut may fall between any two effects, so each prefix must leave a host that boots.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import assert_never
+
+from abctl.core.bootenv import MAX_ATTEMPTS, BootEnv, Outcome, SlotSet, SlotState, Trial, Why
+from abctl.core.record import Entry, Happened, Record, Refusal
+from abctl.core.slot import SlotName
+from abctl.core.units import Digest, Seconds, Version
+from abctl.errors import (
+    NotConfirmed,
+    NothingToConfirm,
+    NothingToRollBackTo,
+    RunningMismatch,
+    VersionRefused,
+    WrongSlotSet,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """Which slot set the running system came from, by each witness; all None where nothing runs.
+
+    ``why`` and ``passed_over`` are what GRUB told the kernel.
+    """
+
+    kernel: SlotName | None = None
+    root: SlotName | None = None
+    boot: SlotName | None = None
+    why: Why | None = None
+    passed_over: SlotName | None = None
+
+    @classmethod
+    def all_of(cls, slot_set: SlotName | None, why: Why | None = None) -> "Running":
+        return cls(slot_set, slot_set, slot_set, why)
+
+    @property
+    def disagreement(self) -> str | None:
+        """A sentence where the witnesses do not agree."""
+        if self.kernel is self.root is self.boot:
+            return None
+        return (
+            f"the kernel was started for slot set {self.kernel or '?'}, but the root file system is of "
+            f"{self.root or '?'} and /boot of {self.boot or '?'}"
+        )
+
+    @property
+    def booted(self) -> SlotName | None:
+        """The booted slot set; None where nothing runs. Raise RunningMismatch where it is not clear."""
+        if self.disagreement:
+            raise RunningMismatch(
+                f"{self.disagreement}: nothing is changed from a mixed system; reboot, and look at "
+                "'abctl status' again"
+            )
+        return self.kernel
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """All that a decision depends on."""
+
+    env: BootEnv
+    running: Running = field(default_factory=Running)
+    record: Record = field(default_factory=Record)
+
+
+# --- events -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Settle:
+    """Look at how the last trial ended; every other event is preceded by this one."""
+
+    at: Seconds
+
+
+@dataclass(frozen=True, slots=True)
+class InstallStarted:
+    """A release is about to be written; an archive tells its version only later."""
+
+    at: Seconds
+    version: Version | None
+    sha256: Digest
+
+
+@dataclass(frozen=True, slots=True)
+class InstallVerified:
+    """Every byte was read back from the disk and matched. ``written`` in bytes, ``took`` in seconds."""
+
+    at: Seconds
+    version: Version
+    sha256: Digest
+    written: int
+    took: float
+
+
+@dataclass(frozen=True, slots=True)
+class InstallFailed:
+    at: Seconds
+    version: Version | None
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Confirm:
+    at: Seconds
+
+
+@dataclass(frozen=True, slots=True)
+class RollBack:
+    at: Seconds
+
+
+@dataclass(frozen=True, slots=True)
+class MarkBad:
+    at: Seconds
+    slot_set: SlotName
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Allow:
+    at: Seconds
+    version: Version
+
+
+Event = Settle | InstallStarted | InstallVerified | InstallFailed | Confirm | RollBack | MarkBad | Allow
+
+
+# --- effects ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class WriteBootEnv:
+    """Rewrite the copies; with ``every_copy`` it fails unless all of them took it."""
+
+    env: BootEnv
+    every_copy: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class InvalidateSlotSet:
+    """Make the slot set unbootable on the disk, whatever a boot environment says."""
+
+    slot_set: SlotName
+
+
+@dataclass(frozen=True, slots=True)
+class WriteRecord:
+    record: Record
+
+
+Effect = WriteBootEnv | InvalidateSlotSet | WriteRecord
+Decision = tuple[Host, tuple[Effect, ...]]
+
+
+# --- decisions --------------------------------------------------------------------------------------
+
+
+def transition(host: Host, event: Event) -> Decision:
+    """Decide what ``event`` means on ``host``; the caller performs the effects in order.
+
+    A power cut may fall between any two effects, so each prefix must leave a host that boots.
+    Raise a Refused error where the event is not allowed; then there are no effects.
+    """
+    match event:
+        case Settle():
+            return _settle(host, event)
+        case InstallStarted():
+            return _start_install(host, event)
+        case InstallVerified():
+            return _arm(host, event)
+        case InstallFailed():
+            entry = Entry(
+                event.at, Happened.INSTALL_FAILED, host.env.primary.other, event.version, text=event.reason
+            )
+            return _decide(host, host.env, host.record.with_entry(entry))
+        case Confirm():
+            return _confirm(host, event)
+        case RollBack():
+            return _roll_back(host, event)
+        case MarkBad():
+            return _mark_bad(host, event)
+        case Allow():
+            return _allow(host, event)
+        case _:
+            assert_never(event)
+
+
+def _decide(
+    host: Host, env: BootEnv, record: Record, *, record_first: bool = False, every_copy: bool = False
+) -> Decision:
+    """Return the host with this boot environment and record, and the effects that make it so."""
+    effects: list[Effect] = []
+    if env != host.env:
+        env = replace(env, generation=host.env.generation + 1)
+        effects.append(WriteBootEnv(env, every_copy))
+    if record != host.record:
+        record = replace(record, serial=host.record.serial + 1)
+        effects.insert(0 if record_first else len(effects), WriteRecord(record))
+    return replace(host, env=env, record=record), tuple(effects)
+
+
+def _settle(host: Host, event: Settle) -> Decision:
+    env, running = host.env, host.running
+    if _gave_way(host):
+        # It is confirmed and runs, so it carries the host from now on; the other can be written again.
+        lost, way_out = env.primary, env.primary.other
+        taken_over = replace(env, primary=way_out, outcome=Outcome.GAVE_WAY).with_state(lost, SlotState.EMPTY)
+        entry = Entry(event.at, Happened.GAVE_WAY, lost, env[lost].version, text="its kernel could not be loaded")
+        return _decide(host, taken_over, host.record.with_entry(entry))
+    ended = find_ended_trial(host)
+    if ended is None or env.trial is None:
+        return host, ()
+    trial = env.trial.slot_set
+    if running.why is Why.UNSAVED:
+        # Not the release's fault: nothing is refused, and the slot set stays what it is.
+        called_off = replace(env, trial=None, outcome=Outcome.CALLED_OFF)
+        entry = Entry(event.at, Happened.CALLED_OFF, trial, env[trial].version, text=ended)
+        return _decide(host, called_off, host.record.with_entry(entry))
+    return _end_trial(host, event.at, ended, Outcome.FELL_BACK, Happened.FELL_BACK)
+
+
+def _gave_way(host: Host) -> bool:
+    env, running = host.env, host.running
+    return (
+        running.why is Why.NO_KERNEL
+        and running.passed_over is env.primary
+        and not running.disagreement
+        and running.kernel is env.primary.other
+        and env[env.primary.other].state is SlotState.GOOD
+    )
+
+
+def find_ended_trial(host: Host) -> str | None:
+    """Return why the trial is over although nobody said so, or None where it is not."""
+    env, running = host.env, host.running
+    if env.trial is None or running.kernel is env.trial.slot_set:
+        return None
+    if running.why is Why.UNSAVED:
+        return "GRUB could not write the boot environment, so it did not spend an attempt"
+    if running.why is Why.NO_KERNEL and running.passed_over is env.trial.slot_set:
+        return "its kernel could not be loaded"
+    if env.trial.attempts == 0:
+        return f"never confirmed: all {MAX_ATTEMPTS} attempts are used up"
+    return None
+
+
+def _end_trial(
+    host: Host, at: Seconds, reason: str, outcome: Outcome, what: Happened
+) -> Decision:
+    """End the trial as a failure: bad slot set, refused version, and the reason kept."""
+    trial = _trial_of(host)
+    env = replace(host.env, trial=None, outcome=outcome).with_state(trial, SlotState.BAD)
+    record = _refuse(host, at, trial, reason).with_entry(
+        Entry(at, what, trial, host.env[trial].version, text=reason)
+    )
+    # The record first: between the two, the next Settle comes to the same end.
+    return _decide(host, env, record, record_first=True)
+
+
+def _trial_of(host: Host) -> SlotName:
+    assert host.env.trial is not None
+    return host.env.trial.slot_set
+
+
+def _refuse(host: Host, at: Seconds, slot_set: SlotName, reason: str) -> Record:
+    version = host.env[slot_set].version
+    if version is None:
+        return host.record
+    return host.record.with_refusal(Refusal(at, version, host.record.last_digest(version), reason))
+
+
+def find_refusal(host: Host, version: Version | None, sha256: Digest | None) -> str | None:
+    """Return why this release is refused, or None.
+
+    A bad slot set refuses its own version too, so that a lost record does not let it in again.
+    """
+    refusal = host.record.find_refusal(version, sha256)
+    if refusal:
+        return refusal.reason
+    for name in SlotName:
+        if version and host.env[name] == SlotSet(SlotState.BAD, version):
+            return f"slot set {name} holds it and is bad"
+    return None
+
+
+def check_install(host: Host, version: Version | None, sha256: Digest | None) -> SlotName:
+    """Return the slot set that an installation would write, or raise why there is none."""
+    env, booted = host.env, host.running.booted
+    if env.trial:
+        trial, release = env.trial.slot_set, env[env.trial.slot_set].version or "a release"
+        if booted is trial:
+            raise NotConfirmed(f"slot set {trial} is still on trial with {release}: run 'abctl confirm' first")
+        raise NotConfirmed(
+            f"{release} in slot set {trial} is on trial and was not confirmed: reboot into it, or call it off "
+            "with 'abctl rollback'"
+        )
+    if booted not in (None, env.primary):
+        raise WrongSlotSet(
+            f"slot set {booted} runs, but {env.primary} is the primary: reboot, or say "
+            f"'abctl mark-bad {env.primary}' if it does not start any more"
+        )
+    reason = find_refusal(host, version, sha256)
+    if reason:
+        what = version or f"the release with SHA-256 {sha256}"
+        raise VersionRefused(f"{what} is refused here: {reason}; 'abctl allow {version or 'VERSION'}' takes that back")
+    return env.primary.other
+
+
+def _start_install(host: Host, event: InstallStarted) -> Decision:
+    target = check_install(host, event.version, event.sha256)
+    env = replace(host.env, outcome=Outcome.INSTALLING).with_slot_set(
+        target, SlotSet(SlotState.EMPTY, event.version)
+    )
+    # Always a new generation: no copy may still name the slot set that is being written.
+    env = replace(env, generation=host.env.generation + 1)
+    return replace(host, env=env), (WriteBootEnv(env, every_copy=True), InvalidateSlotSet(target))
+
+
+def _arm(host: Host, event: InstallVerified) -> Decision:
+    target = check_install(host, event.version, event.sha256)
+    if host.env[target].state is not SlotState.EMPTY:
+        raise ValueError(f"slot set {target} was not invalidated before it was written")
+    env = replace(host.env, trial=Trial(target, MAX_ATTEMPTS), outcome=Outcome.ARMED).with_slot_set(
+        target, SlotSet(SlotState.UNTESTED, event.version)
+    )
+    entry = Entry(
+        event.at,
+        Happened.INSTALLED,
+        target,
+        event.version,
+        event.sha256,
+        written=event.written,
+        took=event.took,
+    )
+    return _decide(host, env, host.record.with_entry(entry))
+
+
+def _confirm(host: Host, event: Confirm) -> Decision:
+    env, booted = host.env, host.running.booted
+    if env.trial is None:
+        raise NothingToConfirm(f"nothing is on trial: slot set {env.primary} is the primary already")
+    trial = env.trial.slot_set
+    if booted is not trial:
+        where = f"slot set {booted} runs" if booted else "nothing of this disk runs"
+        raise NothingToConfirm(f"slot set {trial} is on trial, but {where}: only a running trial can be confirmed")
+    release = env[trial].version
+    confirmed = replace(env, primary=trial, trial=None, outcome=Outcome.CONFIRMED).with_state(trial, SlotState.GOOD)
+    return _decide(host, confirmed, host.record.with_entry(Entry(event.at, Happened.CONFIRMED, trial, release)))
+
+
+def _roll_back(host: Host, event: RollBack) -> Decision:
+    env, booted = host.env, host.running.booted
+    if env.trial and booted is env.trial.slot_set:
+        return _end_trial(host, event.at, "given up by an admin", Outcome.ROLLED_BACK, Happened.ROLLED_BACK)
+    if env.trial:
+        called_off = replace(env, trial=None, outcome=Outcome.CALLED_OFF)
+        trial = env.trial.slot_set
+        entry = Entry(event.at, Happened.CALLED_OFF, trial, env[trial].version, text="called off by an admin")
+        return _decide(host, called_off, host.record.with_entry(entry))
+    target = env.primary.other
+    if env[target].state is not SlotState.GOOD:
+        holds = env[target].version or "no release"
+        raise NothingToRollBackTo(
+            f"slot set {target} is {env[target].state} ({holds}), so {env.primary} stays: install the release "
+            "you want with 'abctl upgrade'"
+        )
+    record = _refuse(host, event.at, env.primary, "rolled back by an admin")
+    version = env[target].version
+    if version:
+        record = record.without_refusal(version)
+    record = record.with_entry(Entry(event.at, Happened.ROLLED_BACK, target, version))
+    return _decide(host, replace(env, primary=target, outcome=Outcome.ROLLED_BACK), record)
+
+
+def _mark_bad(host: Host, event: MarkBad) -> Decision:
+    env, bad = host.env, event.slot_set
+    if env[bad].state is SlotState.EMPTY:
+        raise NothingToRollBackTo(f"slot set {bad} is empty: it is not booted anyway")
+    marked = replace(env, outcome=Outcome.MARKED_BAD).with_state(bad, SlotState.BAD)
+    if env.trial and env.trial.slot_set is bad:
+        marked = replace(marked, trial=None)
+    if bad is env.primary and marked.trial is None and marked[bad.other].state is SlotState.GOOD:
+        marked = replace(marked, primary=bad.other)
+    entry = Entry(event.at, Happened.MARKED_BAD, bad, env[bad].version, text=event.reason)
+    return _decide(host, marked, _refuse(host, event.at, bad, event.reason).with_entry(entry), record_first=True)
+
+
+def _allow(host: Host, event: Allow) -> Decision:
+    if find_refusal(host, event.version, None) is None:
+        raise NothingToRollBackTo(f"{event.version} is not refused: nothing to allow")
+    env = host.env
+    for name in SlotName:
+        if env[name] == SlotSet(SlotState.BAD, event.version):
+            env = env.with_state(name, SlotState.UNTESTED)
+    entry = Entry(event.at, Happened.ALLOWED, version=event.version)
+    return _decide(host, env, host.record.without_refusal(event.version).with_entry(entry))
+
+
+def rebuild(running: Running, versions: Callable[[SlotName], Version | None]) -> BootEnv:
+    """Return a boot environment for a host that lost both copies and the older system's file.
+
+    What runs is good, for it runs; of the other slot set nothing is known. Where nothing runs, GRUB's
+    fixed rule says A.
+    """
+    primary = running.booted or SlotName.A
+    return BootEnv(
+        primary=primary,
+        slot_sets={
+            name: SlotSet(SlotState.GOOD if name is primary else SlotState.UNTESTED, versions(name))
+            for name in SlotName
+        },
+    )

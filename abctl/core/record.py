@@ -1,0 +1,166 @@
+"""What is remembered outside both slot sets: refused versions, and what happened when.
+
+It stands on the config volume as two halves of a file of fixed size; the newer whole half counts,
+and the other is overwritten next, so that a cut costs the last entry and no more. GRUB never reads
+it, and a lost record never costs the host: what must not be lost is in the boot environment.
+"""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, replace
+from enum import StrEnum
+from typing import Any
+
+from abctl.core.slot import SlotName
+from abctl.core.units import KIB, Digest, Seconds, Version
+
+HALF_SIZE = 32 * KIB
+FILE_SIZE = 2 * HALF_SIZE
+PATH = "abctl/record"  # on the config volume
+REFUSALS_MAX = 32
+TEXT_MAX = 200
+_HEADER = "abctl-record 1"
+
+
+class Happened(StrEnum):
+    """The kinds of entries."""
+
+    CREATED = "created"
+    INSTALLED = "installed"
+    INSTALL_FAILED = "install_failed"
+    CONFIRMED = "confirmed"
+    FELL_BACK = "fell_back"
+    CALLED_OFF = "called_off"
+    ROLLED_BACK = "rolled_back"
+    MARKED_BAD = "marked_bad"
+    GAVE_WAY = "gave_way"
+    ALLOWED = "allowed"
+    REBUILT = "rebuilt"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One thing that happened; ``written`` in bytes and ``took`` in seconds where they apply."""
+
+    at: Seconds
+    what: Happened
+    slot_set: SlotName | None = None
+    version: Version | None = None
+    sha256: Digest | None = None
+    text: str = ""
+    written: int | None = None
+    took: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A version that is not installed again until an admin allows it, and why."""
+
+    at: Seconds
+    version: Version
+    sha256: Digest | None
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """Refusals and entries, oldest first."""
+
+    refusals: tuple[Refusal, ...] = ()
+    entries: tuple[Entry, ...] = ()
+    serial: int = 0
+
+    def with_entry(self, entry: Entry) -> "Record":
+        return replace(self, entries=(*self.entries, replace(entry, text=_clean(entry.text))))
+
+    def with_refusal(self, refusal: Refusal) -> "Record":
+        kept = self.without_refusal(refusal.version).refusals
+        return replace(self, refusals=(*kept, replace(refusal, reason=_clean(refusal.reason)))[-REFUSALS_MAX:])
+
+    def without_refusal(self, version: Version) -> "Record":
+        return replace(self, refusals=tuple(item for item in self.refusals if item.version != version))
+
+    def find_refusal(self, version: Version | None, sha256: Digest | None) -> Refusal | None:
+        """Return the refusal of this version, or of the release with this digest."""
+        for item in reversed(self.refusals):
+            if item.version == version or (sha256 and item.sha256 == sha256):
+                return item
+        return None
+
+    def last_digest(self, version: Version | None) -> Digest | None:
+        """Return the digest under which ``version`` was last installed."""
+        for entry in reversed(self.entries):
+            if entry.what is Happened.INSTALLED and entry.version == version:
+                return entry.sha256
+        return None
+
+
+def _clean(text: str) -> str:
+    """Return ``text`` on one line, without control characters, and short."""
+    return "".join(char if char.isprintable() else " " for char in text)[:TEXT_MAX]
+
+
+def encode_half(record: Record) -> bytes:
+    """Return the record as one half; the oldest entries that do not fit are dropped."""
+    entries = list(record.entries)
+    while True:
+        body = json.dumps(
+            {
+                "serial": record.serial,
+                "refusals": [asdict(item) for item in record.refusals],
+                "entries": [_without_nothing(asdict(entry)) for entry in entries],
+            },
+            separators=(",", ":"),
+        )
+        half = f"{_HEADER} {hashlib.sha256(body.encode()).hexdigest()}\n{body}\n".encode()
+        if len(half) <= HALF_SIZE:
+            return half.ljust(HALF_SIZE, b" ")
+        del entries[: max(1, len(entries) // 8)]
+
+
+def _without_nothing(values: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value not in (None, "")}
+
+
+def decode_half(half: bytes) -> Record | None:
+    """Return the record in ``half``, or None where it is empty, torn or damaged."""
+    head, _, body = half.rstrip(b" ").partition(b"\n")
+    body = body.rstrip(b"\n")
+    if head.decode("ascii", "replace") != f"{_HEADER} {hashlib.sha256(body).hexdigest()}":
+        return None
+    try:
+        values = json.loads(body)
+        return Record(
+            refusals=tuple(Refusal(**item) for item in values["refusals"]),
+            entries=tuple(_parse_entry(item) for item in values["entries"]),
+            serial=values["serial"],
+        )
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def _parse_entry(values: dict[str, Any]) -> Entry:
+    slot_set = values.get("slot_set")
+    return Entry(
+        **{**values, "what": Happened(values["what"]), "slot_set": SlotName(slot_set) if slot_set else None}
+    )
+
+
+def decode(data: bytes) -> tuple[Record, bool]:
+    """Return the newer whole half of the file, and whether there was one.
+
+    Nothing whole means an empty record: it was never written, or is lost.
+    """
+    halves = [decode_half(data[:HALF_SIZE]), decode_half(data[HALF_SIZE:FILE_SIZE])]
+    found = [half for half in halves if half is not None]
+    return max(found, key=lambda record: record.serial, default=Record()), bool(found)
+
+
+def place_for(record: Record) -> int:
+    """Return the offset at which the record with this serial stands."""
+    return (record.serial % 2) * HALF_SIZE
+
+
+def empty_file() -> bytes:
+    """Return a file with room for the record, without a hole: it is overwritten in place later."""
+    return encode_half(Record()) + b" " * HALF_SIZE

@@ -1,0 +1,88 @@
+"""What abctl needs of the outside world. ``host`` implements it for machines and disk images, tests hold fakes."""
+
+from contextlib import AbstractContextManager
+from typing import Protocol
+
+from abctl.core.bootenv import Copy, EnvFiles
+from abctl.core.machine import Running
+from abctl.core.record import Record
+from abctl.core.slot import Slot
+from abctl.core.units import Seconds
+
+
+class GrubPartition(Protocol):
+    """The copies of the boot environment."""
+
+    def read(self) -> EnvFiles:
+        """Return the bytes of each copy; None where one is missing or cannot be read."""
+        ...
+
+    def overwrite(self, copy: Copy, block: bytes) -> None:
+        """Overwrite ``copy`` in place, flushed and read back; raise WriteFailed."""
+        ...
+
+
+class RecordStore(Protocol):
+    """The record on the config volume."""
+
+    def read(self) -> Record:
+        """Return the newest whole record; an empty one where there is none."""
+        ...
+
+    def write(self, record: Record) -> None:
+        """Overwrite the older half; raise WriteFailed."""
+        ...
+
+
+class Volume(Protocol):
+    """The bytes of one slot. Offsets and sizes in bytes; every failure is a WriteFailed."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def size(self) -> int: ...
+
+    def write(self, offset: int, data: memoryview) -> None:
+        """Write all of ``data``."""
+        ...
+
+    def write_zeros(self, offset: int, length: int) -> None:
+        """Make the range read as zeros, without using space where the disk can do that."""
+        ...
+
+    def flush(self) -> None:
+        """Return when what was written is on the medium."""
+        ...
+
+    def read_back(self, offset: int, buffer: memoryview) -> None:
+        """Fill ``buffer`` from the medium, past the page cache where that is possible."""
+        ...
+
+
+class Slots(Protocol):
+    """The slots of a disk."""
+
+    def open_for_writing(self, slot: Slot) -> AbstractContextManager[Volume]:
+        """Open the volume of ``slot``; raise InUse where it is mounted or open."""
+        ...
+
+    def check_unused(self, slot: Slot) -> None:
+        """Raise InUse where ``slot`` is mounted or open."""
+        ...
+
+    def size_of(self, slot: Slot) -> int:
+        """Return the real size of ``slot`` in bytes, which may be more than the layout's."""
+        ...
+
+
+class System(Protocol):
+    """The running system."""
+
+    def running(self) -> Running:
+        """Return which slot set runs; raise NotAHost where abctl's GRUB did not start this machine."""
+        ...
+
+    def now(self) -> Seconds: ...
+
+    def reboot(self) -> None: ...
