@@ -5,9 +5,9 @@ A message is one sentence that names the thing and says what to do. ``docs/error
     AbctlError                       1
     +-- HostProblem                  the host or disk is not as it should be
     |   +-- NotAHost                10   this machine was not started by abctl's GRUB, and no --disk was given
-    |   +-- BadLayout               11   a layout file is wrong, or a disk does not have that layout
+    |   +-- BadLayout               11   a layout file is wrong, or a disk is too small for it
     |   +-- DiskUnusable            12   no such volume group, a missing physical volume, no such slot
-    |   +-- RunningMismatch         13   kernel, root and boot of the running system are of different slot sets
+    |   +-- RunningMismatch         13   kernel, root and /boot that run are of different slot sets
     |   +-- InUse                   14   a slot that is to be written is mounted or open
     |   +-- Busy                    15   another abctl works on this host or disk
     |   +-- StateUnwritable         16   the boot environment cannot be written
@@ -42,7 +42,11 @@ Exit code 2 is a wrong command line; 3 is `disk check` having found differences.
 
 
 class AbctlError(Exception):
-    """Any failure that has a sentence for the user."""
+    """Any failure that has a sentence for the user.
+
+    What to do: read the sentence; if it says that this is a fault in abctl, run the command again
+    with --debug and report it.
+    """
 
     exit_code = 1
 
@@ -52,34 +56,77 @@ class HostProblem(AbctlError):
 
 
 class NotAHost(HostProblem):
+    """This machine was not started by abctl's GRUB, and no --disk was given.
+
+    What to do: run abctl on the host itself, or name a disk image or device with --disk.
+    """
+
     exit_code = 10
 
 
 class BadLayout(HostProblem):
+    """A layout file is wrong, or a disk is too small for it.
+
+    What to do: mend the fields that the sentence names; 'abctl disk check' compares a disk with a
+    layout.
+    """
+
     exit_code = 11
 
 
 class DiskUnusable(HostProblem):
+    """The disk lacks something: a partition, the volume group, a physical volume, a slot.
+
+    What to do: check that this is the right disk, and that all of it is there; 'abctl disk check'
+    names what is missing.
+    """
+
     exit_code = 12
 
 
 class RunningMismatch(HostProblem):
+    """The kernel, the root file system and /boot of the running system are of different slot sets.
+
+    What to do: reboot; nothing is changed from a mixed system.
+    """
+
     exit_code = 13
 
 
 class InUse(HostProblem):
+    """A slot that is to be written is mounted or open.
+
+    What to do: unmount it, or stop the program or virtual machine that has it open.
+    """
+
     exit_code = 14
 
 
 class Busy(HostProblem):
+    """Another abctl changes this host or disk, or changed it meanwhile.
+
+    What to do: wait until it has ended, then run the command again.
+    """
+
     exit_code = 15
 
 
 class StateUnwritable(HostProblem):
+    """The boot environment cannot be written, so nothing else was either.
+
+    What to do: check the grub partition: is it mounted writable, is its file system sound, does the
+    disk report errors?
+    """
+
     exit_code = 16
 
 
 class ToolFailed(HostProblem):
+    """A program that abctl calls is missing or failed.
+
+    What to do: install what is missing, or mend what the program complains about.
+    """
+
     exit_code = 17
 
 
@@ -88,38 +135,83 @@ class Refused(AbctlError):
 
 
 class NotConfirmed(Refused):
+    """A trial has not ended yet, and an installation would destroy the way back.
+
+    What to do: keep the trial with 'abctl confirm', or end it with 'abctl rollback'.
+    """
+
     exit_code = 20
 
 
 class WrongSlotSet(Refused):
+    """The running slot set is not the primary, so no slot set is free to be written.
+
+    What to do: reboot into the primary, or give it up with 'abctl mark-bad'.
+    """
+
     exit_code = 21
 
 
 class VersionRefused(Refused):
+    """This version fell back, or was given up, on this host before.
+
+    What to do: install a mended release; 'abctl allow VERSION' lets this one in again.
+    """
+
     exit_code = 22
 
 
 class DoesNotFit(Refused):
+    """An image is larger than its slot.
+
+    What to do: take a release that is made for this disk's layout.
+    """
+
     exit_code = 23
 
 
 class IncompatibleLayout(Refused):
+    """The release is for other layouts.
+
+    What to do: take a release whose manifest names this disk's layout.
+    """
+
     exit_code = 24
 
 
 class NothingToConfirm(Refused):
+    """The running slot set is not on trial.
+
+    What to do: look at 'abctl status': a trial that waits has to be booted first.
+    """
+
     exit_code = 25
 
 
 class NothingToRollBackTo(Refused):
+    """The other slot set is not known to be good, or there is nothing to take back.
+
+    What to do: look at 'abctl status', and install the release you want with 'abctl upgrade'.
+    """
+
     exit_code = 26
 
 
 class Untrusted(Refused):
+    """Nothing says which bytes are the right ones.
+
+    What to do: give the SHA-256 of the archive, or of manifest.json, with --sha256.
+    """
+
     exit_code = 27
 
 
 class WouldOverwrite(Refused):
+    """A file is in the way.
+
+    What to do: take another name, or remove the file if it is not needed.
+    """
+
     exit_code = 28
 
 
@@ -128,38 +220,78 @@ class BadRelease(AbctlError):
 
 
 class BadManifest(BadRelease):
+    """manifest.json is not what a release's manifest has to be.
+
+    What to do: mend the fields that the sentence names, or have the release published again.
+    """
+
     exit_code = 30
 
 
 class BadArchive(BadRelease):
+    """The archive is damaged, or holds something else than an update image.
+
+    What to do: fetch or build it again; the running system was not touched.
+    """
+
     exit_code = 31
 
 
 class DigestMismatch(BadRelease):
+    """The bytes are not those that the SHA-256 promises.
+
+    What to do: compare the SHA-256 with its publisher, then fetch the release again.
+    """
+
     exit_code = 32
 
 
 class SourceProblem(AbctlError):
-    """It could not be fetched."""
+    """The release could not be fetched."""
 
 
 class SourceNotFound(SourceProblem):
+    """There is no such file or address.
+
+    What to do: check the path or URL.
+    """
+
     exit_code = 40
 
 
 class ServerFailed(SourceProblem):
+    """The server answered with an error, sent abctl around in circles, or could not be reached.
+
+    What to do: check the address and the network, then run the command again.
+    """
+
     exit_code = 41
 
 
 class TransferCut(SourceProblem):
+    """The transfer ended with fewer bytes than promised.
+
+    What to do: run the command again.
+    """
+
     exit_code = 42
 
 
 class TransferStalled(SourceProblem):
+    """No byte arrived for too long.
+
+    What to do: check the network and the server, then run the command again.
+    """
+
     exit_code = 43
 
 
 class TransferTooLong(SourceProblem):
+    """The server sent more bytes than promised or allowed.
+
+    What to do: do not trust this server's release: compare it with its publisher.
+    """
+
     exit_code = 44
 
 
@@ -168,12 +300,28 @@ class WriteProblem(AbctlError):
 
 
 class WriteFailed(WriteProblem):
+    """A write, or a read of what was written, failed.
+
+    What to do: check the disk's health and free space; the running system was not touched.
+    """
+
     exit_code = 50
 
 
 class ReadBackMismatch(WriteProblem):
+    """The disk holds something else than was written.
+
+    What to do: replace the disk: it does not keep what it is given.
+    """
+
     exit_code = 51
 
 
 class Interrupted(AbctlError):
+    """Ctrl-C or SIGTERM ended the command.
+
+    What to do: 'abctl status' says what the other slot set holds; run the command again to start
+    over.
+    """
+
     exit_code = 130

@@ -1,13 +1,18 @@
-"""What abctl needs of the outside world. ``host`` implements it for machines and disk images, tests hold fakes."""
+"""What abctl needs of the outside world.
+
+``host`` implements it for machines and disk images, tests hold fakes.
+"""
 
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import Protocol
 
 from abctl.core.bootenv import Copy, EnvFiles
 from abctl.core.machine import Running
 from abctl.core.record import Record
+from abctl.core.release import ReleaseKind
 from abctl.core.slot import Slot
-from abctl.core.units import Seconds
+from abctl.core.units import Digest, Seconds
 
 
 class GrubPartition(Protocol):
@@ -74,6 +79,50 @@ class Slots(Protocol):
     def size_of(self, slot: Slot) -> int:
         """Return the real size of ``slot`` in bytes, which may be more than the layout's."""
         ...
+
+
+class Reader(Protocol):
+    """Bytes that are read once, from first to last."""
+
+    @property
+    def length(self) -> int | None:
+        """How many bytes there are in all; None where that is not known before the end."""
+        ...
+
+    def readinto(self, buffer: memoryview) -> int:
+        """Fill the start of ``buffer`` and return the number of bytes, 0 at the end; raise SourceProblem."""
+        ...
+
+
+class Source(Protocol):
+    """Where a release comes from: named files in one place."""
+
+    @property
+    def is_local(self) -> bool:
+        """True where a file can be read twice at no cost."""
+        ...
+
+    @property
+    def place(self) -> str:
+        """The place for people: a folder or a host."""
+        ...
+
+    def open(self, name: str) -> AbstractContextManager[Reader]:
+        """Open the file ``name``; raise SourceProblem."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """A release that an admin named: ``file`` in ``source`` is an archive, or a manifest beside its images.
+
+    ``sha256`` is that of ``file``, and None where nobody said it.
+    """
+
+    source: Source
+    file: str
+    kind: ReleaseKind
+    sha256: Digest | None
 
 
 class System(Protocol):

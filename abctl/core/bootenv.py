@@ -2,129 +2,64 @@
 
 It stands on the grub partition as two copies, each a GRUB environment block of 512 bytes: the disk
 promises only a sector, so a torn write cannot mix two states. The generation is the first and the
-last line; GRUB takes a copy for whole when both agree, and abctl also wants the checksum, which
-leaves out ``attempts`` because GRUB rewrites that. A third file is the older system's ``grubenv``:
-it is taken over when there is no copy, and kept in step as the last word when both are lost.
+last line, and the seal says again what GRUB decides by: GRUB takes a copy for whole when they agree.
+abctl also wants the checksum, which leaves out ``attempts`` because GRUB rewrites that. A third file
+is the older system's ``grubenv``: it is taken over when there is no copy, and kept in step as the
+last word when both are lost.
 """
 
 import hashlib
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from abctl.core.envblock import make_block, parse_block, save_value
+from abctl.core.bootstate import (
+    BLOCK_SIZE,
+    GENERATION_MAX,
+    MAX_ATTEMPTS,
+    OLDER_BLOCK_SIZE,
+    BootEnv,
+    Copy,
+    EnvFiles,
+    Outcome,
+    SlotSet,
+    SlotState,
+    Trial,
+    Why,
+)
+from abctl.core.envblock import make_block, parse_block, parse_number, save_value
 from abctl.core.slot import SlotName
 from abctl.core.units import Version, parse_version
 
-BLOCK_SIZE = 512
-OLDER_BLOCK_SIZE = 1024  # what the older system's tools expect
-MAX_ATTEMPTS = 3  # select.cfg counts down from here, spelled out
-
-
-class Copy(StrEnum):
-    """One of the files that hold the boot environment; the value is its path on the grub partition."""
-
-    FIRST = "env1/grubenv"
-    SECOND = "env2/grubenv"
-    OLDER = "grubenv"
-
-
-class SlotState(StrEnum):
-    """Whether a slot set may be booted."""
-
-    GOOD = "good"  # was confirmed, or is what the disk was made with
-    UNTESTED = "untested"  # whole, but never confirmed
-    BAD = "bad"  # fell back, or an admin said so
-    EMPTY = "empty"  # being written, or never was
-
-
-class Outcome(StrEnum):
-    """What the last upgrade or an admin's word came to."""
-
-    NONE = "none"
-    INSTALLING = "installing"
-    ARMED = "armed"
-    CONFIRMED = "confirmed"
-    FELL_BACK = "fell_back"
-    CALLED_OFF = "called_off"
-    ROLLED_BACK = "rolled_back"
-    MARKED_BAD = "marked_bad"
-    GAVE_WAY = "gave_way"
-
-
-class Why(StrEnum):
-    """Why GRUB booted the slot set it booted; given to the kernel as ``abctl.why=``."""
-
-    TRIAL = "trial"
-    PRIMARY = "primary"
-    FALLBACK = "fallback"  # the attempts are used up
-    UNSAVED = "unsaved"  # an attempt could not be spent, so the trial was not booted
-    NO_KERNEL = "no_kernel"  # the kernel of the first choice could not be loaded
-    LOST = "lost"  # no boot environment: the fixed rule
-    MENU = "menu"  # chosen by hand
-
-
-@dataclass(frozen=True, slots=True)
-class Trial:
-    """A slot set booted on approval, and how many boots it still has."""
-
-    slot_set: SlotName
-    attempts: int
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.attempts <= MAX_ATTEMPTS:
-            raise ValueError(f"attempts must be 0 to {MAX_ATTEMPTS}, not {self.attempts}")
-
-
-@dataclass(frozen=True, slots=True)
-class SlotSet:
-    """What the boot environment knows of one slot set."""
-
-    state: SlotState = SlotState.UNTESTED
-    version: Version | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class BootEnv:
-    """One state of the boot environment."""
-
-    primary: SlotName
-    trial: Trial | None = None
-    slot_sets: Mapping[SlotName, SlotSet] = field(
-        default_factory=lambda: {SlotName.A: SlotSet(), SlotName.B: SlotSet()}
-    )
-    outcome: Outcome = Outcome.NONE
-    generation: int = 1
-
-    def __post_init__(self) -> None:
-        if self.trial and self.trial.slot_set is self.primary:
-            raise ValueError(f"slot set {self.primary} cannot be primary and on trial")
-        if self.generation < 1:
-            raise ValueError(f"generation must be at least 1, not {self.generation}")
-
-    def __getitem__(self, slot_set: SlotName) -> SlotSet:
-        return self.slot_sets[slot_set]
-
-    def with_slot_set(self, name: SlotName, slot_set: SlotSet) -> "BootEnv":
-        return replace(self, slot_sets={**self.slot_sets, name: slot_set})
-
-    def with_state(self, name: SlotName, state: SlotState) -> "BootEnv":
-        return self.with_slot_set(name, replace(self[name], state=state))
-
-
-@dataclass(frozen=True, slots=True)
-class EnvFiles:
-    """The bytes of each copy; None where it is missing or cannot be read."""
-
-    first: bytes | None = None
-    second: bytes | None = None
-    older: bytes | None = None
-
-    def __getitem__(self, copy: Copy) -> bytes | None:
-        return {Copy.FIRST: self.first, Copy.SECOND: self.second, Copy.OLDER: self.older}[copy]
-
-    def with_copy(self, copy: Copy, block: bytes | None) -> "EnvFiles":
-        return replace(self, **{copy.name.lower(): block})
+__all__ = [
+    "BLOCK_SIZE",
+    "GENERATION_MAX",
+    "MAX_ATTEMPTS",
+    "OLDER_BLOCK_SIZE",
+    "BlockDamaged",
+    "BootEnv",
+    "Copy",
+    "EnvFiles",
+    "NextBoot",
+    "Origin",
+    "Outcome",
+    "Reading",
+    "SlotSet",
+    "SlotState",
+    "Trial",
+    "Why",
+    "choose_copy",
+    "decode",
+    "decode_older",
+    "encode",
+    "encode_older",
+    "highest_generation",
+    "next_boot",
+    "read_boot_env",
+    "save_attempts",
+    "writing_order",
+]
 
 
 class BlockDamaged(ValueError):
@@ -143,6 +78,7 @@ def encode(env: BootEnv) -> bytes:
         values[f"state_{name}"] = env[name].state.value
         values[f"version_{name}"] = env[name].version or ""
     values["outcome"] = env.outcome.value
+    values["seal"] = _seal(values)
     values["checksum"] = _checksum(values)
     values["generation_end"] = values["generation"]
     return make_block(values, BLOCK_SIZE)
@@ -160,7 +96,7 @@ def decode(block: bytes) -> BootEnv:
     trial = None
     try:
         if values.get("trial"):
-            trial = Trial(SlotName(values["trial"]), int(values.get("attempts", "")))
+            trial = Trial(SlotName(values["trial"]), _strict_number(values.get("attempts", "")))
         return BootEnv(
             primary=SlotName(values["primary"]),
             trial=trial,
@@ -169,15 +105,23 @@ def decode(block: bytes) -> BootEnv:
                 for name in SlotName
             },
             outcome=Outcome(values["outcome"]),
-            generation=int(values["generation"]),
+            generation=_strict_number(values["generation"]),
         )
     except (KeyError, ValueError) as error:
         raise BlockDamaged(f"it holds a value that abctl does not know: {error}") from error
 
 
-def encode_older(env: BootEnv) -> bytes:
-    """Return the older system's block that says the same: the primary, and nothing on trial."""
-    return make_block({"boot_alternative": env.primary.value, "boot_cycle": "stable"}, OLDER_BLOCK_SIZE)
+def encode_older(env: BootEnv, block: bytes | None = None) -> bytes:
+    """Return the older system's block that says the same: the primary, and nothing on trial.
+
+    Other variables that stand in ``block`` are kept.
+    """
+    values = {"boot_alternative": env.primary.value, "boot_cycle": "stable"}
+    for name, value in values.items():
+        block = save_value(block, name, value)
+    if block and values.items() <= (parse_block(block) or {}).items():
+        return block
+    return make_block(values, OLDER_BLOCK_SIZE)
 
 
 def decode_older(block: bytes) -> BootEnv:
@@ -189,16 +133,26 @@ def decode_older(block: bytes) -> BootEnv:
     if not values.get("boot_alternative") and not cycle:
         raise BlockDamaged("it names no slot set")
     named = SlotName.B if values.get("boot_alternative") == "B" else SlotName.A
-    on_trial = {"first_boot": 1, "failsafe_check": 0}.get(cycle)
-    primary = named if on_trial is None else named.other
-    return BootEnv(
-        primary=primary,
-        trial=None if on_trial is None else Trial(named, on_trial),
-    ).with_state(primary, SlotState.GOOD)
+    if cycle in ("", "stable", "install"):
+        env = BootEnv(named, generation=0)
+    else:
+        # A cycle that nobody knows is half of a word: GRUB was cut while it ended a first boot.
+        env = BootEnv(named.other, Trial(named, 1 if cycle == "first_boot" else 0), generation=0)
+    return env.with_state(env.primary, SlotState.GOOD)
 
 
 def _version_or_none(text: str) -> Version | None:
     return parse_version(text) if text else None
+
+
+def _strict_number(text: str) -> int:
+    if not re.fullmatch("0|[1-9][0-9]{0,9}", text):
+        raise ValueError(f"{text!r} is not a number")
+    return int(text)
+
+
+def _seal(values: Mapping[str, str]) -> str:
+    return "/".join(values.get(name, "") for name in ("primary", "trial", "state_A", "state_B"))
 
 
 def _checksum(values: Mapping[str, str]) -> str:
@@ -223,6 +177,15 @@ class Origin(StrEnum):
     NONE = "none"
 
 
+_COPIES_OF = {
+    Origin.FIRST: (Copy.FIRST,),
+    Origin.SECOND: (Copy.SECOND,),
+    Origin.BOTH: (Copy.FIRST, Copy.SECOND),
+    Origin.OLDER: (Copy.OLDER,),
+    Origin.NONE: (),
+}
+
+
 @dataclass(frozen=True, slots=True)
 class NextBoot:
     """What the next power-on does.
@@ -239,54 +202,52 @@ class NextBoot:
     files: EnvFiles
 
 
-def next_boot(files: EnvFiles, *, writable: bool = True) -> NextBoot:
+def next_boot(files: EnvFiles, *, unwritable: Collection[Copy] = ()) -> NextBoot:
     """Return what grub/state.cfg and grub/select.cfg do with ``files``; tests hold the two together.
 
-    ``writable`` is False where GRUB cannot write the grub partition.
+    ``unwritable`` are the copies that GRUB cannot write.
     """
     origin, values = choose_copy(files)
-    slot_set, trial, attempts = _slot_set(values["primary"]), values.get("trial"), values.get("attempts", "")
+    slot_set, attempts = _slot_set(values["primary"]), values.get("attempts", "")
     why = Why.LOST if origin is Origin.NONE else Why.PRIMARY
-    if trial in tuple(SlotName):
+    if values.get("trial") in tuple(SlotName):
         left = {"3": "2", "2": "1", "1": "0"}.get(attempts)
         if left is None:
             why = Why.FALLBACK
         else:
             attempts = left
-            saved = save_attempts(files, origin, left) if writable else None
-            if saved is None:
-                why = Why.UNSAVED
-            else:
-                files, slot_set, why = saved, _slot_set(trial), Why.TRIAL
-    other_state = values.get(f"state_{slot_set.other}")
-    second = None if other_state == SlotState.EMPTY else slot_set.other
+            files, saved = save_attempts(files, origin, left, unwritable)
+            why = Why.TRIAL if saved else Why.UNSAVED
+            slot_set = _slot_set(values["trial"]) if saved else slot_set
+    second = None if values.get(f"state_{slot_set.other}") == SlotState.EMPTY else slot_set.other
     return NextBoot(slot_set, second, why, attempts, origin, files)
 
 
-def save_attempts(files: EnvFiles, origin: Origin, attempts: str) -> EnvFiles | None:
-    """Return ``files`` after GRUB spent attempts, or None where no copy took it."""
-    if origin is Origin.OLDER:
-        block = save_value(files.older, "boot_cycle", "failsafe_check")
-        return None if block is None else replace(files, older=block)
-    saved = None
-    for copy, origins in ((Copy.FIRST, (Origin.FIRST, Origin.BOTH)), (Copy.SECOND, (Origin.SECOND, Origin.BOTH))):
-        block = save_value(files[copy], "attempts", attempts) if origin in origins else None
+def save_attempts(
+    files: EnvFiles, origin: Origin, attempts: str, unwritable: Collection[Copy] = ()
+) -> tuple[EnvFiles, bool]:
+    """Return ``files`` after GRUB spent attempts, and whether a copy took them and gives them back."""
+    name, value = ("boot_cycle", "failsafe_check") if origin is Origin.OLDER else ("attempts", attempts)
+    saved = False
+    for copy in _COPIES_OF[origin]:
+        block = None if copy in unwritable else save_value(files[copy], name, value)
         if block is not None:
-            saved = (saved or files).with_copy(copy, block)
-    return saved
+            files = files.with_copy(copy, block)
+            saved = saved or (parse_block(block) or {}).get(name) == value
+    return files, saved
 
 
 def choose_copy(files: EnvFiles) -> tuple[Origin, Mapping[str, str]]:
     """Return the copy that GRUB takes and its values; ``primary`` is always among them."""
-    first, second = (values if _is_whole(values) else None for values in map(parse_block, (files.first, files.second)))
+    first, second = (
+        values if _is_whole(values) else None for values in map(parse_block, (files.first, files.second))
+    )
     if first and second:
-        ahead = _number(second["generation"]) - _number(first["generation"])
-        if ahead > 0:
-            return Origin.SECOND, second
-        if ahead < 0:
-            return Origin.FIRST, first
+        ahead = parse_number(second["generation"]) - parse_number(first["generation"])
+        if ahead:
+            return (Origin.SECOND, second) if ahead > 0 else (Origin.FIRST, first)
         # The same state twice: the lower count is the one that was spent.
-        fewest = min(first.get("attempts", ""), second.get("attempts", ""), key=_number)
+        fewest = min(second.get("attempts", ""), first.get("attempts", ""), key=parse_number)
         return Origin.BOTH, {**second, "attempts": fewest}
     if first or second:
         return (Origin.FIRST, first) if first else (Origin.SECOND, second or {})
@@ -305,20 +266,14 @@ def _read_older(block: bytes | None) -> tuple[Origin, Mapping[str, str]]:
 
 
 def _is_whole(values: Mapping[str, str] | None) -> bool:
-    if not values:
+    if not values or not values.get("generation"):
         return False
-    generation = values.get("generation")
-    return bool(generation) and generation == values.get("generation_end") and values.get("primary") in ("A", "B")
-
-
-def _number(text: str) -> int:
-    digits = text[: len(text) - len(text.lstrip("0123456789"))]
-    return int(digits or 0)
+    ends_alike = values["generation"] == values.get("generation_end") and values.get("seal") == _seal(values)
+    return ends_alike and values.get("primary") in ("A", "B")
 
 
 def _slot_set(text: str) -> SlotName:
-    # select.cfg takes everything but A for B.
-    return SlotName.A if text == "A" else SlotName.B
+    return SlotName.B if text == "B" else SlotName.A
 
 
 # --- what abctl makes of the copies -----------------------------------------------------------------
@@ -338,7 +293,7 @@ class Reading:
 
 
 def read_boot_env(files: EnvFiles) -> Reading:
-    """Return the newest state that can be believed.
+    """Return the newest state that can be believed, under the highest generation that GRUB sees.
 
     Where GRUB would take a copy that abctl does not believe, the other copy counts and ``damage``
     says so: rewriting the copies mends it.
@@ -357,20 +312,40 @@ def read_boot_env(files: EnvFiles) -> Reading:
     if believed:
         return _newest(believed, files, tuple(damage))
     try:
-        return Reading(decode_older(files.older or b""), Origin.OLDER, tuple(damage))
+        env = decode_older(files.older or b"")
     except BlockDamaged:
         return Reading(None, Origin.NONE, tuple(damage))
+    return Reading(_as_high_as_any(env, files), Origin.OLDER, tuple(damage))
 
 
 def _newest(believed: Mapping[Copy, BootEnv], files: EnvFiles, damage: tuple[str, ...]) -> Reading:
-    first, second = believed.get(Copy.FIRST), believed.get(Copy.SECOND)
-    if first and second and first.generation == second.generation:
-        fewest = min((first, second), key=lambda env: env.trial.attempts if env.trial else 0)
-        in_step = first == second and files.older == encode_older(first)
-        return Reading(fewest, Origin.BOTH, damage, in_step)
-    copy, env = max(believed.items(), key=lambda item: item[1].generation)
+    copy = max(believed, key=lambda copy: _precedence(believed[copy]))
+    env = believed[copy]
     origin = Origin.FIRST if copy is Copy.FIRST else Origin.SECOND
-    return Reading(env, origin, damage)
+    if len({item.generation for item in believed.values()}) == 1 < len(believed):
+        origin = Origin.BOTH
+    in_step = all(believed.get(copy) == env for copy in (Copy.FIRST, Copy.SECOND))
+    in_step = in_step and files.older == encode_older(env, files.older)
+    return Reading(_as_high_as_any(env, files), origin, damage, in_step)
+
+
+def _precedence(env: BootEnv) -> tuple[int, int]:
+    """The later generation counts; of the same, the lower count of attempts is the one that was spent."""
+    return env.generation, -env.trial.attempts if env.trial else 0
+
+
+def _as_high_as_any(env: BootEnv, files: EnvFiles) -> BootEnv:
+    return replace(env, generation=max(env.generation, highest_generation(files)))
+
+
+def highest_generation(files: EnvFiles) -> int:
+    """Return the highest generation that GRUB sees, 0 where it sees none."""
+    whole = [
+        values for values in map(parse_block, (files.first, files.second)) if values and _is_whole(values)
+    ]
+    seen = [parse_number(values["generation"]) for values in whole]
+    # A number that no host can have counted up to is damage: not to be passed, or there would be none left.
+    return max((number for number in seen if 0 < number <= GENERATION_MAX // 2), default=0)
 
 
 def writing_order(files: EnvFiles) -> tuple[Copy, ...]:
@@ -379,7 +354,12 @@ def writing_order(files: EnvFiles) -> tuple[Copy, ...]:
     The one that is not in use comes first, so that a torn write leaves the state as it was; the older
     system's file comes last.
     """
-    reading = read_boot_env(files)
-    if reading.origin is Origin.FIRST:
-        return Copy.SECOND, Copy.FIRST, Copy.OLDER
-    return Copy.FIRST, Copy.SECOND, Copy.OLDER
+    order = sorted((Copy.FIRST, Copy.SECOND), key=lambda copy: _believed_precedence(files[copy]))
+    return *order, Copy.OLDER
+
+
+def _believed_precedence(block: bytes | None) -> tuple[int, int]:
+    try:
+        return _precedence(decode(block or b""))
+    except BlockDamaged:
+        return -1, 0

@@ -4,24 +4,21 @@ Slots are logical volumes (hostos) or partitions (guestos). Sizes are in 512-byt
 extents, as in the older system's ``partitions.csv`` and ``volumes.csv``, so that no rounding can hide.
 """
 
-import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from itertools import pairwise
-from typing import Annotated, Any
-from uuid import UUID
+from typing import Any
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
-
-from abctl.core.release import describe_problem
+from abctl.core.found import SECTOR
 from abctl.core.slot import ALL_SLOTS, Part, Slot, SlotName
 from abctl.core.units import Bytes, parse_size
 from abctl.errors import BadLayout
 
-SECTOR = 512
-GPT_SECTORS = 34  # header and entries, at either end of the disk
+GPT_SECTORS = 34  # protective MBR, header and entries; the copy at the end has no MBR
 ALIGNMENT_SECTORS = 2048
-
-_FROZEN = ConfigDict(extra="forbid", strict=True, frozen=True)
+EXTENT_SECTORS = 8192
+_NO_RESERVE = Bytes(0)
 
 
 class Filesystem(StrEnum):
@@ -40,56 +37,25 @@ class Role(StrEnum):
     VOLUME_GROUP = "volume-group"
 
 
-def _parse_uuid(text: str) -> str:
-    return str(UUID(text))
-
-
-def _parse_lvm_uuid(text: str) -> str:
-    if not re.fullmatch(r"[0-9A-Za-z]{6}(-[0-9A-Za-z]{4}){5}-[0-9A-Za-z]{6}", text):
-        raise ValueError(f"not an LVM UUID: {text[:60]!r}")
-    return text
-
-
-def _size_from_text(value: Any) -> Any:
-    return parse_size(value) if isinstance(value, str) else value
-
-
-GptUuid = Annotated[str, AfterValidator(_parse_uuid)]
-LvmUuid = Annotated[str, AfterValidator(_parse_lvm_uuid)]
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.+-]{0,35}$")]
-Size = Annotated[int, BeforeValidator(_size_from_text), Field(gt=0, json_schema_extra={"type": ["integer", "string"]})]
-
-
-class _Volume(BaseModel):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Volume:
     """What partitions and logical volumes share: a name, and perhaps a slot, a role, a file system."""
 
-    model_config = _FROZEN
-
-    name: Name
-    slot_set: Annotated[SlotName | None, Field(strict=False)] = None
-    part: Annotated[Part | None, Field(strict=False)] = None
-    role: Annotated[Role | None, Field(strict=False)] = None
-    filesystem: Annotated[Filesystem | None, Field(strict=False)] = None
-
-    @model_validator(mode="after")
-    def _slot_is_whole(self) -> "_Volume":
-        if (self.slot_set is None) != (self.part is None):
-            raise ValueError(f"{self.name}: slot_set and part go together")
-        return self
-
-    @property
-    def slot(self) -> Slot | None:
-        return Slot(self.slot_set, self.part) if self.slot_set and self.part else None
+    name: str
+    uuid: str
+    slot: Slot | None = None
+    role: Role | None = None
+    filesystem: Filesystem | None = None
+    grow: bool = False
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Partition(_Volume):
     """One partition; with ``grow`` its size is the least, and it takes what the disk has."""
 
-    start_sector: Annotated[int, Field(ge=GPT_SECTORS)]
-    sectors: Annotated[int, Field(gt=0)]
-    type: GptUuid
-    uuid: GptUuid
-    grow: bool = False
+    start_sector: int
+    sectors: int
+    type: str
 
     @property
     def end_sector(self) -> int:
@@ -97,13 +63,12 @@ class Partition(_Volume):
         return self.start_sector + self.sectors
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LogicalVolume(_Volume):
     """One logical volume; with ``grow`` it also takes what is free beyond the group's reserve."""
 
-    start_extent: Annotated[int, Field(ge=0)]
-    extents: Annotated[int, Field(gt=0)]
-    uuid: LvmUuid
-    grow: bool = False
+    start_extent: int
+    extents: int
 
     @property
     def end_extent(self) -> int:
@@ -111,45 +76,80 @@ class LogicalVolume(_Volume):
         return self.start_extent + self.extents
 
 
-class VolumeGroup(BaseModel):
-    """The volume group on the partition whose role is ``volume-group``."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VolumeGroup:
+    """The volume group on the partition whose role is ``volume-group``; ``reserve`` bytes are kept free."""
 
-    model_config = _FROZEN
-
-    name: Name
-    uuid: LvmUuid
-    pv_uuid: LvmUuid
-    extent_sectors: Annotated[int, Field(gt=0)] = 8192
-    data_start_sector: Annotated[int, Field(gt=0)] = ALIGNMENT_SECTORS
-    reserve: Annotated[Size | None, Field(description="bytes kept free for snapshots, or '20 GB'")] = None
-    volumes: Annotated[tuple[LogicalVolume, ...], Field(min_length=1, strict=False)]
+    name: str
+    uuid: str
+    pv_uuid: str
+    volumes: tuple[LogicalVolume, ...]
+    extent_sectors: int = EXTENT_SECTORS
+    data_start_sector: int = ALIGNMENT_SECTORS
+    reserve: Bytes = _NO_RESERVE
 
     @property
     def extent_size(self) -> Bytes:
         return Bytes(self.extent_sectors * SECTOR)
 
+    @property
+    def data_start(self) -> Bytes:
+        """Where the first extent begins, from the start of the physical volume."""
+        return Bytes(self.data_start_sector * SECTOR)
 
-class Layout(BaseModel):
-    """A whole disk."""
 
-    model_config = _FROZEN | {"title": "abctl disk layout"}
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layout:
+    """A whole disk of ``size`` bytes; ``made_later`` names what the system adds after its first boot."""
 
-    name: Name
-    size: Annotated[Size, Field(description="bytes of a disk made without --size, or '110 GiB'")]
-    disk_uuid: GptUuid | None = None
-    partitions: Annotated[tuple[Partition, ...], Field(min_length=1, max_length=128, strict=False)]
+    name: str
+    size: Bytes
+    partitions: tuple[Partition, ...]
+    disk_uuid: str | None = None
     volume_group: VolumeGroup | None = None
+    made_later: tuple[str, ...] = ()
 
-    @model_validator(mode="after")
-    def _is_sound(self) -> "Layout":
-        for problem in _find_problems(self):
-            raise ValueError(problem)
-        return self
+    def __post_init__(self) -> None:
+        problems = _find_problems(self)
+        if problems:
+            raise BadLayout(f"layout {self.name}: {'; '.join(problems)}")
 
     @property
     def volumes(self) -> tuple[Partition | LogicalVolume, ...]:
         """Partitions and logical volumes, in the order of the disk."""
         return (*self.partitions, *(self.volume_group.volumes if self.volume_group else ()))
+
+    @property
+    def home(self) -> Partition:
+        """The partition that holds the volume group; only for layouts that have one."""
+        return next(partition for partition in self.partitions if partition.role is Role.VOLUME_GROUP)
+
+    @property
+    def group_extents(self) -> int:
+        """How many extents the volume group has; 0 without one."""
+        if self.volume_group is None:
+            return 0
+        return (self.home.sectors - self.volume_group.data_start_sector) // self.volume_group.extent_sectors
+
+    def least_sectors(self, partition: Partition) -> int:
+        """Return what a growing partition must hold: its contents, not the size it had in the image."""
+        group = self.volume_group
+        if partition.role is not Role.VOLUME_GROUP or group is None:
+            return partition.sectors
+        return group.data_start_sector + max(item.end_extent for item in group.volumes) * group.extent_sectors
+
+    def number_of(self, partition: Partition) -> int:
+        """Return the partition's number in the table: they are numbered as they stand in the layout."""
+        return self.partitions.index(partition) + 1
+
+    def size_of(self, volume: Partition | LogicalVolume) -> Bytes:
+        if isinstance(volume, Partition):
+            return Bytes(volume.sectors * SECTOR)
+        assert self.volume_group is not None
+        return Bytes(volume.extents * self.volume_group.extent_size)
+
+    def start_of(self, partition: Partition) -> Bytes:
+        return Bytes(partition.start_sector * SECTOR)
 
     def find_role(self, role: Role) -> Partition | LogicalVolume | None:
         return next((volume for volume in self.volumes if volume.role is role), None)
@@ -158,27 +158,21 @@ class Layout(BaseModel):
         return next(volume for volume in self.volumes if volume.slot == slot)
 
     def slot_size(self, slot: Slot) -> Bytes:
-        volume = self.find_slot(slot)
-        if isinstance(volume, Partition) or self.volume_group is None:
-            return Bytes(volume.sectors * SECTOR) if isinstance(volume, Partition) else Bytes(0)
-        return Bytes(volume.extents * self.volume_group.extent_size)
+        return self.size_of(self.find_slot(slot))
 
     def fit_to(self, size: Bytes) -> "Layout":
-        """Return the layout with its growing partition and volume fitted to a disk of ``size`` bytes."""
-        partitions = _grow_partitions(self, size)
+        """Return the layout with its growing partition and volume fitted to a disk of ``size`` bytes.
+
+        The volumes never shrink: where both do not fit, the group's reserve gives way. Raise BadLayout
+        where not even the volumes fit.
+        """
+        size = Bytes(size // SECTOR * SECTOR)
+        fitted = replace(self, size=size, partitions=_grow_partitions(self, size))
         group = self.volume_group
         if group is None:
-            return self.model_copy(update={"size": size, "partitions": partitions})
-        home = next(partition for partition in partitions if partition.role is Role.VOLUME_GROUP)
-        room = (home.sectors - group.data_start_sector) // group.extent_sectors
-        volumes = _grow_volumes(group, room, self.name)
-        return self.model_copy(
-            update={
-                "size": size,
-                "partitions": partitions,
-                "volume_group": group.model_copy(update={"volumes": volumes}),
-            }
-        )
+            return fitted
+        volumes = _grow_volumes(group, fitted.group_extents, self.name)
+        return replace(fitted, volume_group=replace(group, volumes=volumes))
 
 
 def _find_problems(layout: Layout) -> list[str]:
@@ -236,48 +230,76 @@ def _find_role_problems(layout: Layout) -> list[str]:
 
 def _grow_partitions(layout: Layout, size: Bytes) -> tuple[Partition, ...]:
     last_sector = (size // SECTOR - GPT_SECTORS) // ALIGNMENT_SECTORS * ALIGNMENT_SECTORS
-    partitions = []
-    for partition in layout.partitions:
-        end = partition.end_sector
-        if partition.grow:
-            # The least it must hold is what is in it, not the size it had in the image.
-            end = max(last_sector, partition.start_sector + _least_sectors(layout, partition))
-            partition = partition.model_copy(update={"sectors": end - partition.start_sector})
-        if end > size // SECTOR - GPT_SECTORS + 1:
-            raise BadLayout(
-                f"layout {layout.name} needs {(end + GPT_SECTORS) * SECTOR} bytes, the disk has {size}: "
-                f"{partition.name} does not fit"
-            )
-        partitions.append(partition)
-    return tuple(partitions)
-
-
-def _least_sectors(layout: Layout, partition: Partition) -> int:
-    if partition.role is Role.VOLUME_GROUP and layout.volume_group:
-        group = layout.volume_group
-        return group.data_start_sector + max(item.end_extent for item in group.volumes) * group.extent_sectors
-    return partition.sectors
+    partitions = tuple(
+        replace(partition, sectors=max(last_sector - partition.start_sector, layout.least_sectors(partition)))
+        if partition.grow
+        else partition
+        for partition in layout.partitions
+    )
+    last = max(partitions, key=lambda partition: partition.end_sector)
+    needed = (last.end_sector + GPT_SECTORS - 1) * SECTOR
+    if needed > size:
+        raise BadLayout(
+            f"layout {layout.name} needs a disk of {needed} bytes, this one has {size}: "
+            f"partition {last.name} does not fit"
+        )
+    return partitions
 
 
 def _grow_volumes(group: VolumeGroup, room: int, layout_name: str) -> tuple[LogicalVolume, ...]:
-    reserve = -(-(group.reserve or 0) // group.extent_size)
-    volumes = []
-    for volume in group.volumes:
-        if volume.grow:
-            extents = max(volume.extents, room - reserve - volume.start_extent)
-            volume = volume.model_copy(update={"extents": extents})
-        if volume.end_extent > room:
-            raise BadLayout(f"layout {layout_name}: {volume.name} does not fit into volume group {group.name}")
-        volumes.append(volume)
-    return tuple(volumes)
+    reserve = -(-group.reserve // group.extent_size)
+    volumes = tuple(
+        replace(volume, extents=max(volume.extents, room - reserve - volume.start_extent))
+        if volume.grow
+        else volume
+        for volume in group.volumes
+    )
+    last = max(volumes, key=lambda volume: volume.end_extent)
+    if last.end_extent > room:
+        raise BadLayout(f"layout {layout_name}: {last.name} does not fit into volume group {group.name}")
+    return volumes
 
 
-def parse_layout(values: dict[str, Any], where: str) -> Layout:
-    """Return the layout in ``values`` (from TOML), or raise BadLayout naming ``where`` and every problem."""
-    try:
-        return Layout.model_validate(values)
-    except ValidationError as error:
-        problems = "; ".join(
-            describe_problem(item["loc"], item["msg"].removeprefix("Value error, ")) for item in error.errors()
-        )
-        raise BadLayout(f"{where}: {problems}") from error
+def make_layout(values: Mapping[str, Any]) -> Layout:
+    """Return the layout that stands in a TOML file of the form that ``layout_file`` checks.
+
+    Raise BadLayout where its parts do not go together.
+    """
+    group = values.get("volume_group")
+    return Layout(
+        **_typed(values)
+        | {
+            "partitions": tuple(Partition(**_typed(item)) for item in values["partitions"]),
+            "volume_group": _make_group(group) if group else None,
+            "made_later": tuple(values.get("made_later", ())),
+        }
+    )
+
+
+def _make_group(values: Mapping[str, Any]) -> VolumeGroup:
+    volumes = tuple(LogicalVolume(**_typed(item)) for item in values["volumes"])
+    return VolumeGroup(**_typed(values) | {"volumes": volumes})
+
+
+def _typed(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields with the types of this module."""
+    typed: dict[str, Any] = dict(values)
+    for name in typed.keys() & _TYPES.keys():
+        typed[name] = _TYPES[name](typed[name])
+    slot_set, part = typed.pop("slot_set", None), typed.pop("part", None)
+    if slot_set and part:
+        typed["slot"] = Slot(SlotName(slot_set), Part(part))
+    return typed
+
+
+def _parse_size(value: int | str) -> Bytes:
+    return parse_size(value) if isinstance(value, str) else Bytes(value)
+
+
+_TYPES: dict[str, Callable[[Any], Any]] = {
+    "size": _parse_size,
+    "reserve": _parse_size,
+    "type": str.lower,
+    "role": Role,
+    "filesystem": Filesystem,
+}

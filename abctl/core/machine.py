@@ -6,8 +6,9 @@
                                                                     that GRUB passed over, ends: its slot
                                                                     set is bad, its version refused; a
                                                                     primary without a kernel gives way
-    InstallStarted   nothing on trial, the running slot set is the  the other slot set is empty in every
-                     primary (or nothing runs), version not refused copy, then made unbootable on the disk
+    InstallStarted   nothing on trial, the running slot set is the  every copy is proven writable; the other
+                     primary (or nothing runs), version not refused slot set is empty in every copy, then made
+                                                                    unbootable on the disk
     InstallVerified  an installation was started                    the other slot set is on trial
     InstallFailed    an installation was started                    it is recorded; the slot set stays empty
     Confirm          the running slot set is on trial               it becomes the primary
@@ -22,164 +23,67 @@ A power cut may fall between any two effects, so each prefix must leave a host t
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import assert_never
 
-from abctl.core.bootenv import MAX_ATTEMPTS, BootEnv, Outcome, SlotSet, SlotState, Trial, Why
+from abctl.core.bootstate import MAX_ATTEMPTS, BootEnv, Outcome, SlotSet, SlotState, Trial, Why
+from abctl.core.events import (
+    Allow,
+    Confirm,
+    Effect,
+    Event,
+    Host,
+    InstallFailed,
+    InstallStarted,
+    InstallVerified,
+    InvalidateSlotSet,
+    MarkBad,
+    RollBack,
+    Running,
+    Settle,
+    WriteBootEnv,
+    WriteRecord,
+)
 from abctl.core.record import Entry, Happened, Record, Refusal
 from abctl.core.slot import SlotName
 from abctl.core.units import Digest, Seconds, Version
 from abctl.errors import (
+    Busy,
     NotConfirmed,
     NothingToConfirm,
     NothingToRollBackTo,
-    RunningMismatch,
     VersionRefused,
     WrongSlotSet,
 )
 
+__all__ = [
+    "Allow",
+    "Confirm",
+    "Decision",
+    "Effect",
+    "Event",
+    "Host",
+    "InstallFailed",
+    "InstallStarted",
+    "InstallVerified",
+    "InvalidateSlotSet",
+    "MarkBad",
+    "RollBack",
+    "Running",
+    "Settle",
+    "WriteBootEnv",
+    "WriteRecord",
+    "check_install",
+    "find_ended_trial",
+    "find_refusal",
+    "rebuild",
+    "transition",
+]
 
-@dataclass(frozen=True, slots=True)
-class Running:
-    """Which slot set the running system came from, by each witness; all None where nothing runs.
-
-    ``why`` and ``passed_over`` are what GRUB told the kernel.
-    """
-
-    kernel: SlotName | None = None
-    root: SlotName | None = None
-    boot: SlotName | None = None
-    why: Why | None = None
-    passed_over: SlotName | None = None
-
-    @classmethod
-    def all_of(cls, slot_set: SlotName | None, why: Why | None = None) -> "Running":
-        return cls(slot_set, slot_set, slot_set, why)
-
-    @property
-    def disagreement(self) -> str | None:
-        """A sentence where the witnesses do not agree."""
-        if self.kernel is self.root is self.boot:
-            return None
-        return (
-            f"the kernel was started for slot set {self.kernel or '?'}, but the root file system is of "
-            f"{self.root or '?'} and /boot of {self.boot or '?'}"
-        )
-
-    @property
-    def booted(self) -> SlotName | None:
-        """The booted slot set; None where nothing runs. Raise RunningMismatch where it is not clear."""
-        if self.disagreement:
-            raise RunningMismatch(
-                f"{self.disagreement}: nothing is changed from a mixed system; reboot, and look at "
-                "'abctl status' again"
-            )
-        return self.kernel
-
-
-@dataclass(frozen=True, slots=True)
-class Host:
-    """All that a decision depends on."""
-
-    env: BootEnv
-    running: Running = field(default_factory=Running)
-    record: Record = field(default_factory=Record)
-
-
-# --- events -----------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Settle:
-    """Look at how the last trial ended; every other event is preceded by this one."""
-
-    at: Seconds
-
-
-@dataclass(frozen=True, slots=True)
-class InstallStarted:
-    """A release is about to be written; an archive tells its version only later."""
-
-    at: Seconds
-    version: Version | None
-    sha256: Digest
-
-
-@dataclass(frozen=True, slots=True)
-class InstallVerified:
-    """Every byte was read back from the disk and matched. ``written`` in bytes, ``took`` in seconds."""
-
-    at: Seconds
-    version: Version
-    sha256: Digest
-    written: int
-    took: float
-
-
-@dataclass(frozen=True, slots=True)
-class InstallFailed:
-    at: Seconds
-    version: Version | None
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Confirm:
-    at: Seconds
-
-
-@dataclass(frozen=True, slots=True)
-class RollBack:
-    at: Seconds
-
-
-@dataclass(frozen=True, slots=True)
-class MarkBad:
-    at: Seconds
-    slot_set: SlotName
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Allow:
-    at: Seconds
-    version: Version
-
-
-Event = Settle | InstallStarted | InstallVerified | InstallFailed | Confirm | RollBack | MarkBad | Allow
-
-
-# --- effects ----------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class WriteBootEnv:
-    """Rewrite the copies; with ``every_copy`` it fails unless all of them took it."""
-
-    env: BootEnv
-    every_copy: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class InvalidateSlotSet:
-    """Make the slot set unbootable on the disk, whatever a boot environment says."""
-
-    slot_set: SlotName
-
-
-@dataclass(frozen=True, slots=True)
-class WriteRecord:
-    record: Record
-
-
-Effect = WriteBootEnv | InvalidateSlotSet | WriteRecord
 Decision = tuple[Host, tuple[Effect, ...]]
 
 
-# --- decisions --------------------------------------------------------------------------------------
-
-
-def transition(host: Host, event: Event) -> Decision:
+def transition(host: Host, event: Event) -> Decision:  # noqa: C901, PLR0911 - a table
     """Decide what ``event`` means on ``host``; the caller performs the effects in order.
 
     A power cut may fall between any two effects, so each prefix must leave a host that boots.
@@ -193,10 +97,7 @@ def transition(host: Host, event: Event) -> Decision:
         case InstallVerified():
             return _arm(host, event)
         case InstallFailed():
-            entry = Entry(
-                event.at, Happened.INSTALL_FAILED, host.env.primary.other, event.version, text=event.reason
-            )
-            return _decide(host, host.env, host.record.with_entry(entry))
+            return _give_up_install(host, event)
         case Confirm():
             return _confirm(host, event)
         case RollBack():
@@ -224,18 +125,20 @@ def _decide(
 
 
 def _settle(host: Host, event: Settle) -> Decision:
-    env, running = host.env, host.running
+    env = host.env
     if _gave_way(host):
         # It is confirmed and runs, so it carries the host from now on; the other can be written again.
         lost, way_out = env.primary, env.primary.other
-        taken_over = replace(env, primary=way_out, outcome=Outcome.GAVE_WAY).with_state(lost, SlotState.EMPTY)
-        entry = Entry(event.at, Happened.GAVE_WAY, lost, env[lost].version, text="its kernel could not be loaded")
+        taken_over = replace(env, primary=way_out, outcome=Outcome.GAVE_WAY).with_state(
+            lost, SlotState.UNTESTED
+        )
+        entry = Entry(event.at, Happened.GAVE_WAY, lost, env[lost].version, text=_NO_KERNEL)
         return _decide(host, taken_over, host.record.with_entry(entry))
     ended = find_ended_trial(host)
     if ended is None or env.trial is None:
         return host, ()
     trial = env.trial.slot_set
-    if running.why is Why.UNSAVED:
+    if host.why is Why.UNSAVED:
         # Not the release's fault: nothing is refused, and the slot set stays what it is.
         called_off = replace(env, trial=None, outcome=Outcome.CALLED_OFF)
         entry = Entry(event.at, Happened.CALLED_OFF, trial, env[trial].version, text=ended)
@@ -243,10 +146,13 @@ def _settle(host: Host, event: Settle) -> Decision:
     return _end_trial(host, event.at, ended, Outcome.FELL_BACK, Happened.FELL_BACK)
 
 
+_NO_KERNEL = "its kernel could not be loaded"
+
+
 def _gave_way(host: Host) -> bool:
     env, running = host.env, host.running
     return (
-        running.why is Why.NO_KERNEL
+        host.why is Why.NO_KERNEL
         and running.passed_over is env.primary
         and not running.disagreement
         and running.kernel is env.primary.other
@@ -259,18 +165,16 @@ def find_ended_trial(host: Host) -> str | None:
     env, running = host.env, host.running
     if env.trial is None or running.kernel is env.trial.slot_set:
         return None
-    if running.why is Why.UNSAVED:
+    if host.why is Why.UNSAVED:
         return "GRUB could not write the boot environment, so it did not spend an attempt"
-    if running.why is Why.NO_KERNEL and running.passed_over is env.trial.slot_set:
-        return "its kernel could not be loaded"
+    if host.why is Why.NO_KERNEL and running.passed_over is env.trial.slot_set:
+        return _NO_KERNEL
     if env.trial.attempts == 0:
         return f"never confirmed: all {MAX_ATTEMPTS} attempts are used up"
     return None
 
 
-def _end_trial(
-    host: Host, at: Seconds, reason: str, outcome: Outcome, what: Happened
-) -> Decision:
+def _end_trial(host: Host, at: Seconds, reason: str, outcome: Outcome, what: Happened) -> Decision:
     """End the trial as a failure: bad slot set, refused version, and the reason kept."""
     trial = _trial_of(host)
     env = replace(host.env, trial=None, outcome=outcome).with_state(trial, SlotState.BAD)
@@ -313,10 +217,12 @@ def check_install(host: Host, version: Version | None, sha256: Digest | None) ->
     if env.trial:
         trial, release = env.trial.slot_set, env[env.trial.slot_set].version or "a release"
         if booted is trial:
-            raise NotConfirmed(f"slot set {trial} is still on trial with {release}: run 'abctl confirm' first")
+            raise NotConfirmed(
+                f"slot set {trial} is still on trial with {release}: run 'abctl confirm' first"
+            )
         raise NotConfirmed(
-            f"{release} in slot set {trial} is on trial and was not confirmed: reboot into it, or call it off "
-            "with 'abctl rollback'"
+            f"{release} in slot set {trial} is on trial and was not confirmed: reboot into it, or call it "
+            "off with 'abctl rollback'"
         )
     if booted not in (None, env.primary):
         raise WrongSlotSet(
@@ -326,24 +232,38 @@ def check_install(host: Host, version: Version | None, sha256: Digest | None) ->
     reason = find_refusal(host, version, sha256)
     if reason:
         what = version or f"the release with SHA-256 {sha256}"
-        raise VersionRefused(f"{what} is refused here: {reason}; 'abctl allow {version or 'VERSION'}' takes that back")
+        raise VersionRefused(
+            f"{what} is refused here: {reason}; 'abctl allow {version or 'VERSION'}' takes that back"
+        )
     return env.primary.other
 
 
 def _start_install(host: Host, event: InstallStarted) -> Decision:
     target = check_install(host, event.version, event.sha256)
-    env = replace(host.env, outcome=Outcome.INSTALLING).with_slot_set(
-        target, SlotSet(SlotState.EMPTY, event.version)
+    # Every copy has to take a write before any of them says that the way back is gone.
+    proof = replace(host.env, generation=host.env.generation + 1)
+    env = replace(proof, outcome=Outcome.INSTALLING, generation=proof.generation + 1)
+    env = env.with_slot_set(target, SlotSet(SlotState.EMPTY, event.version))
+    return replace(host, env=env), (
+        WriteBootEnv(proof, every_copy=True),
+        WriteBootEnv(env, every_copy=True),
+        InvalidateSlotSet(target),
     )
-    # Always a new generation: no copy may still name the slot set that is being written.
-    env = replace(env, generation=host.env.generation + 1)
-    return replace(host, env=env), (WriteBootEnv(env, every_copy=True), InvalidateSlotSet(target))
+
+
+def _give_up_install(host: Host, event: InstallFailed) -> Decision:
+    target = host.env.primary.other
+    entry = Entry(event.at, Happened.INSTALL_FAILED, target, event.version, text=event.reason)
+    return _decide(host, host.env, host.record.with_entry(entry))
 
 
 def _arm(host: Host, event: InstallVerified) -> Decision:
     target = check_install(host, event.version, event.sha256)
     if host.env[target].state is not SlotState.EMPTY:
-        raise ValueError(f"slot set {target} was not invalidated before it was written")
+        raise Busy(
+            f"slot set {target} is {host.env[target].state} and not empty: something else changed the boot "
+            "environment meanwhile; run 'abctl upgrade' again"
+        )
     env = replace(host.env, trial=Trial(target, MAX_ATTEMPTS), outcome=Outcome.ARMED).with_slot_set(
         target, SlotSet(SlotState.UNTESTED, event.version)
     )
@@ -366,10 +286,16 @@ def _confirm(host: Host, event: Confirm) -> Decision:
     trial = env.trial.slot_set
     if booted is not trial:
         where = f"slot set {booted} runs" if booted else "nothing of this disk runs"
-        raise NothingToConfirm(f"slot set {trial} is on trial, but {where}: only a running trial can be confirmed")
+        raise NothingToConfirm(
+            f"slot set {trial} is on trial, but {where}: only a running trial can be confirmed"
+        )
     release = env[trial].version
-    confirmed = replace(env, primary=trial, trial=None, outcome=Outcome.CONFIRMED).with_state(trial, SlotState.GOOD)
-    return _decide(host, confirmed, host.record.with_entry(Entry(event.at, Happened.CONFIRMED, trial, release)))
+    confirmed = replace(env, primary=trial, trial=None, outcome=Outcome.CONFIRMED).with_state(
+        trial, SlotState.GOOD
+    )
+    return _decide(
+        host, confirmed, host.record.with_entry(Entry(event.at, Happened.CONFIRMED, trial, release))
+    )
 
 
 def _roll_back(host: Host, event: RollBack) -> Decision:
@@ -385,15 +311,16 @@ def _roll_back(host: Host, event: RollBack) -> Decision:
     if env[target].state is not SlotState.GOOD:
         holds = env[target].version or "no release"
         raise NothingToRollBackTo(
-            f"slot set {target} is {env[target].state} ({holds}), so {env.primary} stays: install the release "
-            "you want with 'abctl upgrade'"
+            f"slot set {target} is {env[target].state} ({holds}), so {env.primary} stays: install the "
+            "release you want with 'abctl upgrade'"
         )
     record = _refuse(host, event.at, env.primary, "rolled back by an admin")
     version = env[target].version
     if version:
         record = record.without_refusal(version)
     record = record.with_entry(Entry(event.at, Happened.ROLLED_BACK, target, version))
-    return _decide(host, replace(env, primary=target, outcome=Outcome.ROLLED_BACK), record)
+    rolled_back = replace(env, primary=target, outcome=Outcome.ROLLED_BACK)
+    return _decide(host, rolled_back, record, record_first=True)
 
 
 def _mark_bad(host: Host, event: MarkBad) -> Decision:
@@ -403,10 +330,14 @@ def _mark_bad(host: Host, event: MarkBad) -> Decision:
     marked = replace(env, outcome=Outcome.MARKED_BAD).with_state(bad, SlotState.BAD)
     if env.trial and env.trial.slot_set is bad:
         marked = replace(marked, trial=None)
-    if bad is env.primary and marked.trial is None and marked[bad.other].state is SlotState.GOOD:
+    # What runs at least starts: better than a bad one, whatever its state.
+    better = marked[bad.other].state is SlotState.GOOD or host.running.booted is bad.other
+    if bad is env.primary and marked.trial is None and better:
         marked = replace(marked, primary=bad.other)
     entry = Entry(event.at, Happened.MARKED_BAD, bad, env[bad].version, text=event.reason)
-    return _decide(host, marked, _refuse(host, event.at, bad, event.reason).with_entry(entry), record_first=True)
+    return _decide(
+        host, marked, _refuse(host, event.at, bad, event.reason).with_entry(entry), record_first=True
+    )
 
 
 def _allow(host: Host, event: Allow) -> Decision:

@@ -12,14 +12,23 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from abctl.core.problems import describe_problem
 from abctl.core.slot import Part
-from abctl.core.units import GIB, KIB, VERSION_MAX, Bytes, Digest, Version, parse_digest, parse_version
+from abctl.core.units import GIB, KIB, MIB, VERSION_MAX, Bytes, Digest, Version, parse_digest, parse_version
 from abctl.errors import BadManifest
 
 MANIFEST_NAME = "manifest.json"
 MANIFEST_MAX = Bytes(64 * KIB)  # a real one is under 4 KiB; bounds what a hostile server can send
 IMAGE_MAX = Bytes(1024 * GIB)  # far above any slot; bounds what a manifest can claim
+PROBLEMS_SHOWN = 8
 INSTALLED_PARTS = (Part.BOOT, Part.ROOT)  # Var starts empty
+
+
+class ReleaseKind(StrEnum):
+    """The form in which a release is offered."""
+
+    DIRECTORY = "directory"  # manifest.json with its images beside it
+    ARCHIVE = "archive"  # the older system's update-img.tar.zst
 
 
 class Compression(StrEnum):
@@ -28,6 +37,25 @@ class Compression(StrEnum):
     NONE = "none"
     GZIP = "gzip"
     ZSTD = "zstd"
+
+
+TAR_MAGIC_END = 262  # of a tar's first block, where its magic ends
+_ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
+_ZSTD_SKIPPABLE_FIRST = bytes(range(0x50, 0x60))
+_ZSTD_SKIPPABLE_REST = b"\x2a\x4d\x18"
+
+
+def find_compression(head: bytes) -> Compression | None:
+    """Return how the tar that begins with ``head`` is packed, or None where it is no tar.
+
+    Of a packed one the first bytes are enough, of a bare one ``TAR_MAGIC_END`` are needed.
+    """
+    skippable = head[:1] in _ZSTD_SKIPPABLE_FIRST and head[1:4] == _ZSTD_SKIPPABLE_REST
+    if skippable or head.startswith(_ZSTD_MAGIC):
+        return Compression.ZSTD
+    if head.startswith(b"\x1f\x8b"):
+        return Compression.GZIP
+    return Compression.NONE if head[257:TAR_MAGIC_END] == b"ustar" else None
 
 
 _STRICT = ConfigDict(extra="forbid", strict=True, frozen=True)
@@ -39,7 +67,7 @@ class Content(BaseModel):
     model_config = _STRICT
 
     size: Annotated[int, Field(gt=0, le=IMAGE_MAX, description="bytes")]
-    sha256: Annotated[Digest, AfterValidator(parse_digest), Field(pattern="^[0-9a-f]{64}$")]
+    sha256: Annotated[Digest, Field(pattern="^[0-9a-f]{64}$"), AfterValidator(parse_digest)]
 
 
 class Image(BaseModel):
@@ -47,7 +75,7 @@ class Image(BaseModel):
 
     model_config = _STRICT
 
-    part: Annotated[Literal[Part.BOOT, Part.ROOT], Field(strict=False)]
+    part: Literal[Part.BOOT, Part.ROOT]
     file: Annotated[
         str,
         Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,127}$", description="a name beside the manifest"),
@@ -55,6 +83,17 @@ class Image(BaseModel):
     compression: Annotated[Compression, Field(strict=False)] = Compression.NONE
     download: Content
     image: Content
+
+    @model_validator(mode="after")
+    def _sizes_go_together(self) -> "Image":
+        if self.compression is Compression.NONE and self.download != self.image:
+            raise ValueError("without compression, download and image must be the same")
+        if self.download.size > self.image.size + self.image.size // 64 + MIB:
+            raise ValueError(f"a download of {self.download.size} bytes is too large for its image")
+        return self
+
+
+LayoutName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.+-]{0,35}$")]
 
 
 class Manifest(BaseModel):
@@ -65,17 +104,19 @@ class Manifest(BaseModel):
     format: Literal[1]
     version: Annotated[
         Version,
-        AfterValidator(parse_version),
         Field(pattern=rf"^[A-Za-z0-9][A-Za-z0-9.+~_-]{{0,{VERSION_MAX - 1}}}$"),
+        AfterValidator(parse_version),
     ]
-    layouts: Annotated[tuple[str, ...], Field(min_length=1, max_length=16, strict=False)]
+    layouts: Annotated[tuple[LayoutName, ...], Field(min_length=1, max_length=16, strict=False)]
     images: Annotated[tuple[Image, ...], Field(min_length=2, max_length=2, strict=False)]
 
     @model_validator(mode="after")
     def _one_image_a_part(self) -> "Manifest":
         parts = sorted(image.part for image in self.images)
         if parts != sorted(INSTALLED_PARTS):
-            raise ValueError(f"needs one image each for {' and '.join(INSTALLED_PARTS)}, not {', '.join(parts)}")
+            raise ValueError(
+                f"needs one image each for {' and '.join(INSTALLED_PARTS)}, not {', '.join(parts)}"
+            )
         return self
 
     def image_of(self, part: Part) -> Image:
@@ -83,17 +124,18 @@ class Manifest(BaseModel):
 
 
 def parse_manifest(data: bytes) -> Manifest:
-    """Return the manifest in ``data``, or raise BadManifest naming every wrong field."""
+    """Return the manifest in ``data``, or raise BadManifest naming the wrong fields."""
     if len(data) > MANIFEST_MAX:
         raise BadManifest(f"the manifest has more than {MANIFEST_MAX} bytes: this is not a manifest")
     try:
         return Manifest.model_validate_json(data)
     except ValidationError as error:
-        problems = "; ".join(describe_problem(item["loc"], item["msg"]) for item in error.errors())
-        raise BadManifest(f"the manifest is not sound: {problems}") from error
+        problems = [describe_problem(item["loc"], item["msg"]) for item in error.errors()]
+        more = f"; and {len(problems) - PROBLEMS_SHOWN} more" if len(problems) > PROBLEMS_SHOWN else ""
+        shown = "; ".join(_printable(problem) for problem in problems[:PROBLEMS_SHOWN])
+        raise BadManifest(f"the manifest is not sound: {shown}{more}") from error
 
 
-def describe_problem(location: tuple[int | str, ...], message: str) -> str:
-    """Return one validation problem as ``images.0.part: ...``."""
-    where = ".".join(str(part) for part in location)
-    return f"{where}: {message}" if where else message
+def _printable(text: str) -> str:
+    """Return ``text`` fit for a terminal: the names of unknown fields come from outside."""
+    return "".join(char if char.isprintable() else "?" for char in text)[:200]

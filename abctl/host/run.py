@@ -6,7 +6,7 @@ import subprocess
 from abctl.errors import ToolFailed
 
 # Messages are parsed and shown, so they are wanted in one language.
-_ENVIRONMENT = {"LC_ALL": "C", "LVM_SUPPRESS_FD_WARNINGS": "1"}
+_ENVIRONMENT = {"LC_ALL": "C", "TERM": "dumb", "LVM_SUPPRESS_FD_WARNINGS": "1"}
 
 
 def run(*command: str, stdin: str = "", timeout: float = 120) -> str:

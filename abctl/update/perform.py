@@ -2,9 +2,18 @@
 
 import logging
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import assert_never
 
-from abctl.core.bootenv import BootEnv, Copy, encode, encode_older, read_boot_env, writing_order
+from abctl.core.bootenv import (
+    BootEnv,
+    Copy,
+    encode,
+    encode_older,
+    highest_generation,
+    read_boot_env,
+    writing_order,
+)
 from abctl.core.machine import Effect, InvalidateSlotSet, WriteBootEnv, WriteRecord
 from abctl.core.record import Record
 from abctl.core.slot import Part, Slot, SlotName
@@ -34,20 +43,24 @@ def perform(effects: Iterable[Effect], grub: GrubPartition, slots: Slots, record
 def write_boot_env(grub: GrubPartition, env: BootEnv, *, every_copy: bool) -> None:
     """Rewrite the copies, the one that is not in use first; raise StateUnwritable.
 
-    The first whole new copy commits the state. The older system's file follows only where it exists.
+    The first whole new copy commits the state, under a generation above all that stand there; the older
+    system's file follows. With ``every_copy`` the first copy that cannot be written ends it.
     """
-    block = encode(env)
-    written, failures = 0, []
     files = grub.read()
+    env = replace(env, generation=max(env.generation, highest_generation(files) + 1))
+    committed, failures = False, []
     for copy in writing_order(files):
-        if copy is Copy.OLDER and files.older is None:
-            continue
+        # The older system's file follows a state that stands, and never goes ahead of it.
+        if copy is Copy.OLDER and not committed:
+            break
         try:
-            grub.overwrite(copy, encode_older(env) if copy is Copy.OLDER else block)
-            written += copy is not Copy.OLDER
+            grub.overwrite(copy, encode_older(env, files.older) if copy is Copy.OLDER else encode(env))
+            committed = True
         except WriteFailed as error:
             failures.append(f"{copy}: {error}")
-    if not written or (every_copy and failures):
+            if every_copy:
+                break
+    if failures and (every_copy or not committed):
         raise StateUnwritable(
             f"the boot environment cannot be written ({'; '.join(failures)}): check the grub partition"
         )
@@ -74,5 +87,5 @@ def _write_record(records: RecordStore, record: Record) -> None:
     try:
         records.write(record)
     except AbctlError as error:
-        # The state of the host stands in the boot environment; a full or broken config volume must not stop it.
+        # What must not be lost stands in the boot environment: a full config volume must not stop it.
         log.warning("the record could not be written: %s", error)

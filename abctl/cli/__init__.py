@@ -1,0 +1,129 @@
+"""The commands; the only code that prints, and the only place where adapters are wired."""
+
+import importlib
+import logging
+import os
+import signal
+import sys
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn
+
+import click
+
+from abctl.cli.wiring import Target
+from abctl.core.slot import SlotName
+from abctl.errors import AbctlError, Interrupted
+
+# Each command's module is imported when it is asked for, so that `abctl status` stays quick.
+_COMMANDS = {
+    "status": "abctl.cli.look:status",
+    "history": "abctl.cli.look:history",
+    "rehearse": "abctl.cli.look:rehearse",
+    "upgrade": "abctl.cli.upgrade:upgrade",
+    "confirm": "abctl.cli.admin:confirm",
+    "rollback": "abctl.cli.admin:rollback",
+    "mark-bad": "abctl.cli.admin:mark_bad",
+    "allow": "abctl.cli.admin:allow",
+    "settle": "abctl.cli.admin:settle",
+    "disk": "abctl.cli.disk:disk",
+}
+
+
+class _LazyGroup(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        place = _COMMANDS.get(cmd_name)
+        if place is None:
+            return None
+        module, _, name = place.partition(":")
+        command = getattr(importlib.import_module(module), name)
+        assert isinstance(command, click.Command)
+        return command
+
+
+@click.group(
+    cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
+@click.version_option(package_name="abctl", message="%(prog)s %(version)s")
+@click.option(
+    "--disk",
+    type=click.Path(path_type=Path),
+    help="Work on this disk image or device, not on the running host.",
+)
+@click.option(
+    "--layout", help="The disk's layout: hostos, guestos, or a file (default: found by what is on the disk)."
+)
+@click.option(
+    "--booted",
+    type=click.Choice(list(SlotName), case_sensitive=False),
+    help="With --disk: the slot set that runs there, as a virtual host knows it (default: none runs).",
+)
+@click.option("--debug", is_flag=True, help="Show tracebacks and what is done.")
+@click.pass_context
+def cli(
+    ctx: click.Context, disk: Path | None, layout: str | None, booted: SlotName | None, debug: bool
+) -> None:
+    """A/B upgrades for hypervisor hosts: write the other slot set, try it, keep it or fall back.
+
+    Every command works on the running host, or with --disk on a disk image or device.
+
+    \b
+    Examples:
+      abctl status
+      abctl upgrade https://releases.example/2.0.0/ --sha256 4f2c...
+      abctl --disk host.img disk show
+
+    Exit codes: 0 done, 2 wrong command line, others as in docs/errors.md.
+    """
+    logging.basicConfig(
+        level=logging.DEBUG if debug else logging.WARNING,
+        format="abctl: %(levelname)s: %(message)s",
+        stream=sys.stderr,
+    )
+    logging.addLevelName(logging.WARNING, "warning")
+    if booted and not disk:
+        raise click.UsageError(
+            "--booted goes with --disk: on the running host abctl sees for itself what runs"
+        )
+    ctx.obj = Target(disk, layout, booted)
+
+
+def main() -> NoReturn:
+    """Run a command; every failure becomes one sentence and its own exit code."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    debug = "--debug" in sys.argv
+    try:
+        result = cli.main(standalone_mode=False)
+        sys.stdout.flush()
+        sys.exit(result if isinstance(result, int) else 0)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except AbctlError as error:
+        _fail(str(error), error.exit_code, debug)
+    except (KeyboardInterrupt, click.Abort):
+        _fail(
+            "interrupted: the running system is as it was; 'abctl status' says what the other slot set holds",
+            Interrupted.exit_code,
+            debug,
+        )
+    except BrokenPipeError:
+        # Whoever read the output has seen enough; python must not complain about it at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    except Exception as error:  # noqa: BLE001 - no traceback reaches a user
+        _fail(f"this is a fault in abctl ({type(error).__name__}: {error}); --debug shows where", 1, debug)
+
+
+def _interrupt(_signal: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _fail(sentence: str, exit_code: int, debug: bool) -> NoReturn:
+    if debug:
+        logging.getLogger(__name__).exception("traceback")
+    click.echo(f"abctl: error: {sentence}", err=True)
+    sys.exit(exit_code)

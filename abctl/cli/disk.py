@@ -1,0 +1,117 @@
+"""disk create, disk show and disk check."""
+
+import sys
+import time
+from pathlib import Path
+from typing import NoReturn
+
+import click
+
+from abctl.cli.look import json_option
+from abctl.cli.show import show
+from abctl.cli.wiring import Target
+from abctl.core.units import Bytes, parse_size
+from abctl.errors import AbctlError
+
+_DIFFERENT = 3  # exit code of `disk check`
+
+
+@click.group()
+def disk() -> None:
+    """Make, draw and check a disk.
+
+    \b
+    Example:
+      abctl disk create host.img --layout hostos --release ./release-1.0.0 --sha256 4f2c...
+    """
+
+
+class _Size(click.ParamType):
+    name = "SIZE"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> Bytes:
+        try:
+            return parse_size(str(value))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+def _named(target: Target, image: Path | None) -> Path:
+    """Return the disk that the user named, behind the command or by --disk."""
+    path = image or target.disk
+    if path is None:
+        raise click.UsageError("name a disk image or device, as in 'abctl disk show host.img'")
+    return path
+
+
+@disk.command()
+@click.argument("image", type=click.Path(path_type=Path))
+@click.option("--layout", required=True, help="hostos, guestos, or a file or folder that describes another.")
+@click.option("--size", type=_Size(), help="Size of the disk, as in 110G (default: the layout's).")
+@click.option("--release", "source", required=True, help="What to put into slot set A: as for 'abctl upgrade'.")
+@click.option("--sha256", help="SHA-256 of the archive, or of the release's manifest.json.")
+@click.option("--force", is_flag=True, help="Overwrite a block device and lose all that is on it.")
+@json_option
+def create(
+    image: Path, layout: str, size: Bytes | None, source: str, sha256: str | None, force: bool, as_json: bool
+) -> None:
+    """Make a disk in IMAGE: partitions, volumes, GRUB's files, and a release in slot set A.
+
+    An image is a sparse file; it takes only the space of what is in it. A block device is overwritten
+    only with --force.
+
+    \b
+    Example:
+      abctl disk create host.img --layout hostos --size 110G --release ./release-1.0.0 --sha256 4f2c...
+    """
+    raise NotImplementedError
+
+
+@disk.command("show")
+@click.argument("image", type=click.Path(path_type=Path), required=False)
+@json_option
+@click.pass_obj
+def show_disk(target: Target, image: Path | None, as_json: bool) -> None:
+    """Draw the partitions, volumes and slot sets of a disk to scale.
+
+    \b
+    Examples:
+      abctl disk show host.img
+      abctl --disk /dev/sda disk show --json
+    """
+    from abctl.cli.describe_disk import describe_disk  # noqa: PLC0415
+    from abctl.cli.draw import draw_disk  # noqa: PLC0415
+    from abctl.core.bootenv import read_boot_env  # noqa: PLC0415
+    from abctl.host.disk import DiskGrubPartition, open_disk  # noqa: PLC0415
+    from abctl.host.layouts import read_layout  # noqa: PLC0415
+
+    path = _named(target, image)
+    found = open_disk(path, read_layout(target.layout) if target.layout else None)
+    env = read_boot_env(DiskGrubPartition(found).read()).env
+    report = describe_disk(str(path), found.layout, found.table, found.group, env, booted=target.booted)
+    show(report, draw_disk, as_json=as_json)
+
+
+@disk.command()
+@click.argument("image", type=click.Path(path_type=Path), required=False)
+@json_option
+@click.pass_obj
+def check(target: Target, image: Path | None, as_json: bool) -> NoReturn:
+    """Compare a disk with its layout and name each difference.
+
+    Exit code 0 where there is none, 3 where there are some.
+
+    \b
+    Example:
+      abctl --layout hostos disk check host.img
+    """
+    from abctl.cli.describe_disk import describe_check  # noqa: PLC0415
+    from abctl.cli.render import render_check  # noqa: PLC0415
+    from abctl.host.disk import check_disk  # noqa: PLC0415
+    from abctl.host.layouts import read_layout  # noqa: PLC0415
+
+    path = _named(target, image)
+    layout, differences = check_disk(path, read_layout(target.layout) if target.layout else None)
+    report = describe_check(str(path), layout.name, differences)
+    show(report, render_check, as_json=as_json)
+    sys.exit(0 if report.same else _DIFFERENT)

@@ -1,0 +1,208 @@
+"""Whether a host is all right, and what an admin should do: pure, from core values."""
+
+import shlex
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from abctl.cli.report import Advice, Verdict
+from abctl.cli.sentences import find_outcome_entry, name_slot_set, say_outcome
+from abctl.core.bootenv import MAX_ATTEMPTS, EnvFiles, Origin, Outcome, Reading, SlotState, Trial
+from abctl.core.machine import Host, Settle, find_ended_trial, transition
+from abctl.core.slot import SlotName
+from abctl.core.units import Seconds
+
+_UPGRADE = "upgrade SOURCE --sha256 HEX"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that is to be said about a host, and what may be done about it."""
+
+    verdict: Verdict
+    headline: str
+    advice: tuple[Advice, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """What a verdict depends on; ``disk`` is None for the running host."""
+
+    host: Host
+    reading: Reading
+    files: EnvFiles
+    disk: str | None
+
+    @property
+    def is_older_system(self) -> bool:
+        """Whether only the older system's boot environment is there, as before the first change."""
+        return self.reading.origin is Origin.OLDER and not self.files.first and not self.files.second
+
+    def command(self, arguments: str) -> str:
+        """Return exactly what an admin types."""
+        if self.disk is None:
+            return f"abctl {arguments}"
+        booted = self.host.running.kernel
+        return f"abctl --disk {shlex.quote(self.disk)}{f' --booted {booted}' if booted else ''} {arguments}"
+
+    def advise(self, sentence: str, arguments: str) -> Advice:
+        return Advice(sentence=sentence, command=self.command(arguments))
+
+    def reboot(self, sentence: str) -> Advice:
+        return Advice(sentence=sentence, command="systemctl reboot" if self.disk is None else None)
+
+    def name(self, slot_set: SlotName) -> str:
+        return name_slot_set(self.host.env, slot_set)
+
+
+def judge(scene: Scene) -> Finding:
+    """Return the worst verdict with its headline, and all advice, the most important first."""
+    findings = sorted(_find(scene), key=lambda finding: list(Verdict).index(finding.verdict), reverse=True)
+    if scene.host.running.disagreement:
+        return findings[0]
+    # One command is advised once, by the finding that matters most.
+    advice = {
+        item.command or item.sentence: item for finding in findings[::-1] for item in finding.advice[::-1]
+    }
+    return Finding(findings[0].verdict, findings[0].headline, tuple(advice.values())[::-1])
+
+
+def _find(scene: Scene) -> Iterator[Finding]:
+    yield from _find_mixed(scene)
+    yield from _find_lost(scene)
+    yield from _find_settling(scene)
+    yield from _find_trial(scene)
+    yield from _find_primary(scene)
+    yield from _find_other(scene)
+    yield from _find_damage(scene)
+    yield _all_right(scene)
+
+
+def _find_mixed(scene: Scene) -> Iterator[Finding]:
+    if scene.host.running.disagreement:
+        advice = scene.reboot("reboot; nothing is changed from a mixed system")
+        yield Finding(Verdict.DEGRADED, scene.host.running.disagreement, (advice,))
+
+
+def _find_lost(scene: Scene) -> Iterator[Finding]:
+    if scene.reading.env is None:
+        advice = scene.advise("write the boot environment anew, from what is known now", "settle")
+        yield Finding(Verdict.DEGRADED, "the boot environment is lost: no copy of it can be read", (advice,))
+
+
+def _find_settling(scene: Scene) -> Iterator[Finding]:
+    """Something ended by itself and is not recorded yet."""
+    after, effects = transition(scene.host, Settle(Seconds(0)))
+    if not effects or not after.record.entries:
+        return
+    what = say_outcome(after) or "a trial ended"
+    yield Finding(Verdict.ATTENTION, what, (scene.advise("record how it ended", "settle"),))
+
+
+def _find_trial(scene: Scene) -> Iterator[Finding]:
+    host = scene.host
+    trial = host.env.trial
+    if trial is None or find_ended_trial(host):
+        return
+    release = scene.name(trial.slot_set)
+    if host.running.kernel is trial.slot_set:
+        yield _running_trial(scene, trial, release)
+        return
+    advice = (
+        scene.reboot("start the trial" if scene.disk is None else "start the trial: power this host on"),
+        scene.advise("or call it off", "rollback"),
+    )
+    runs = f"; {scene.name(host.running.kernel)} runs until then" if host.running.kernel else ""
+    yield Finding(Verdict.TRIAL, f"slot set {release} is installed and waits to be tried{runs}", advice)
+
+
+def _running_trial(scene: Scene, trial: Trial, release: str) -> Finding:
+    most = 1 if scene.reading.origin is Origin.OLDER else MAX_ATTEMPTS
+    number = f"boot {most - trial.attempts} of {most}" if trial.attempts < most else "chosen by hand"
+    advice = (
+        scene.advise("if this system works, keep it", "confirm"),
+        scene.advise("if it does not, go back", "rollback --reboot" if scene.disk is None else "rollback"),
+    )
+    return Finding(Verdict.TRIAL, f"slot set {release} runs on trial, {number}, and is not kept yet", advice)
+
+
+def _find_primary(scene: Scene) -> Iterator[Finding]:
+    host = scene.host
+    env, booted = host.env, host.running.kernel
+    if env[env.primary].state in (SlotState.BAD, SlotState.EMPTY) and env.trial is None:
+        advice = scene.advise("install a sound release", _UPGRADE)
+        state = env[env.primary].state
+        yield Finding(
+            Verdict.DEGRADED,
+            f"the primary {scene.name(env.primary)} is {state}, and the other slot set cannot replace it",
+            (advice,),
+        )
+    if booted not in (None, env.primary) and env.trial is None and not host.running.disagreement:
+        assert booted is not None
+        yield Finding(
+            Verdict.ATTENTION,
+            f"slot set {scene.name(booted)} runs, but {scene.name(env.primary)} is the primary",
+            (
+                scene.reboot("reboot to change over to the primary"),
+                scene.advise("or, if it does not start any more, give it up", f"mark-bad {env.primary}"),
+            ),
+        )
+
+
+def _find_other(scene: Scene) -> Iterator[Finding]:
+    env = scene.host.env
+    other, state = env.primary.other, env[env.primary.other].state
+    if env.trial:
+        return
+    if state is SlotState.EMPTY and env.outcome is Outcome.INSTALLING:
+        advice = scene.advise("start the installation again", _UPGRADE)
+        story = say_outcome(scene.host) or ""
+        yield Finding(Verdict.ATTENTION, f"{_base(scene)}, but {story}", (advice,))
+    elif state is SlotState.BAD:
+        yield Finding(
+            Verdict.ATTENTION, f"{_base(scene)}, but {_say_bad(scene, other)}", _advise_on_bad(scene, other)
+        )
+
+
+def _say_bad(scene: Scene, other: SlotName) -> str:
+    entry = find_outcome_entry(scene.host)
+    outcome = say_outcome(scene.host)
+    if outcome and entry and entry.slot_set is other:
+        return outcome
+    return f"slot set {scene.name(other)} is bad, so there is nothing good to fall back to"
+
+
+def _advise_on_bad(scene: Scene, other: SlotName) -> tuple[Advice, ...]:
+    version = scene.host.env[other].version
+    again = () if version is None else (scene.advise("or let that version in again", f"allow {version}"),)
+    return (scene.advise("install a mended release", _UPGRADE), *again)
+
+
+def _find_damage(scene: Scene) -> Iterator[Finding]:
+    reading = scene.reading
+    if reading.env is None or (reading.in_step and not reading.damage):
+        return
+    if scene.is_older_system:
+        advice = scene.advise("take over the older system's boot state", "settle")
+        yield Finding(Verdict.OK, f"{_base(scene)}; its boot state is still the older system's", (advice,))
+        return
+    advice = scene.advise("write the copies of the boot environment anew", "settle")
+    if reading.damage:
+        yield Finding(
+            Verdict.ATTENTION, f"a copy of the boot environment is no good: {reading.damage[0]}", (advice,)
+        )
+    else:
+        yield Finding(Verdict.OK, _base(scene), (advice,))
+
+
+def _all_right(scene: Scene) -> Finding:
+    env = scene.host.env
+    other = env[env.primary.other].state
+    if other is SlotState.EMPTY:
+        return Finding(Verdict.OK, f"{_base(scene)}; there is nothing to fall back to until the next upgrade")
+    return Finding(Verdict.OK, _base(scene))
+
+
+def _base(scene: Scene) -> str:
+    env, booted = scene.host.env, scene.host.running.kernel
+    runs = "runs and is the primary" if booted is env.primary else "is the primary"
+    return f"slot set {scene.name(env.primary)} {runs}"

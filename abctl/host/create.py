@@ -1,0 +1,146 @@
+"""Make a disk: partition table, volume group, file systems, GRUB's files, and room for the state."""
+
+import os
+import stat
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from abctl.core.bootenv import Copy, EnvFiles
+from abctl.core.found import Extent
+from abctl.core.layout import Layout, LogicalVolume, Partition, Role
+from abctl.core.record import PATH as RECORD_PATH
+from abctl.core.slots_cfg import make_slots_cfg
+from abctl.core.units import MIB, Bytes
+from abctl.errors import WouldOverwrite, WriteFailed
+from abctl.host.block import ExtentVolume, size_of
+from abctl.host.data import find_data
+from abctl.host.disk import Disk, open_disk
+from abctl.host.format import format_volume
+from abctl.host.gpt import write_table
+from abctl.host.in_use import check_unused
+from abctl.host.lvm import create_group
+
+_GRUB_FILES = ("grub.cfg", "state.cfg", "select.cfg")
+_SIGNATURES = MIB  # at either end of a partition, what the kernel and LVM look at to tell what it holds
+_SLOT_HEAD = 16 * MIB  # zeroed, so that a new slot holds no file system
+
+
+@dataclass(frozen=True, slots=True)
+class FirstState:
+    """The boot environment and the record of a new disk, as bytes."""
+
+    env: EnvFiles
+    record: bytes
+
+
+@contextmanager
+def create_disk(
+    path: Path, layout: Layout, state: FirstState, *, size: Bytes | None = None, force: bool = False
+) -> Iterator[Disk]:
+    """Make a disk image (sparse), or with ``force`` overwrite a block device; yield it to be filled.
+
+    An image gets its name when the caller is done: where anything fails, nothing is left. Raise
+    WouldOverwrite, BadLayout where the layout does not fit, InUse, or WriteFailed.
+    """
+    if _is_device(path):
+        if not force:
+            raise WouldOverwrite(f"{path} is a block device: all on it would be lost; say so with --force")
+        yield _write_on_device(path, layout, state, size)
+        _sync(path)
+        return
+    _check_free(path)
+    fitted = layout.fit_to(size or layout.size)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        _make_sparse(partial, fitted.size)
+        yield _write_disk(partial, fitted, state)
+        _sync(partial)
+        _check_free(path)
+        partial.rename(path)
+        _sync(path.parent)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _write_on_device(path: Path, layout: Layout, state: FirstState, size: Bytes | None) -> Disk:
+    room = Bytes(size_of(path))
+    check_unused(path, (Extent(0, room),), str(path))
+    return _write_disk(path, layout.fit_to(min(size or room, room)), state)
+
+
+def _is_device(path: Path) -> bool:
+    return path.exists() and stat.S_ISBLK(path.stat().st_mode)
+
+
+def _check_free(path: Path) -> None:
+    if path.exists() and (not path.is_file() or path.stat().st_size):
+        raise WouldOverwrite(f"{path} exists: remove it first, or choose another name")
+
+
+def _make_sparse(path: Path, size: Bytes) -> None:
+    try:
+        with path.open("xb") as file:
+            file.truncate(size)
+    except OSError as error:
+        raise WriteFailed(
+            f"an image of {size} bytes cannot be made in {path.parent}: {error.strerror}"
+        ) from error
+
+
+def _sync(path: Path) -> None:
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    except OSError as error:
+        raise WriteFailed(f"{path} cannot be flushed: {error.strerror}") from error
+    finally:
+        os.close(fd)
+
+
+def _write_disk(path: Path, layout: Layout, state: FirstState) -> Disk:
+    _clear_signatures(path, layout)
+    write_table(path, layout)
+    if layout.volume_group:
+        home = layout.home
+        place = Extent(layout.start_of(home), layout.size_of(home))
+        create_group(path, place, layout.volume_group)
+    disk = open_disk(path, layout)
+    contents: dict[Role | None, Mapping[str, bytes]] = {
+        Role.GRUB: make_grub_files(layout, state.env),
+        Role.CONFIG: {RECORD_PATH: state.record},
+    }
+    for volume in layout.volumes:
+        _fill(disk, volume, contents.get(volume.role, {}))
+    return disk
+
+
+def _clear_signatures(path: Path, layout: Layout) -> None:
+    """Make a device that was used before look new."""
+    with ExtentVolume(path, [Extent(0, layout.size)], str(path), writable=True) as whole:
+        whole.write_zeros(0, _SIGNATURES)
+        whole.write_zeros(layout.size - _SIGNATURES, _SIGNATURES)
+        for partition in layout.partitions:
+            start, size = layout.start_of(partition), layout.size_of(partition)
+            whole.write_zeros(start, min(_SIGNATURES, size))
+            whole.write_zeros(start + size - min(_SIGNATURES, size), min(_SIGNATURES, size))
+        whole.flush()
+
+
+def _fill(disk: Disk, volume: Partition | LogicalVolume, files: Mapping[str, bytes]) -> None:
+    if volume.role is Role.VOLUME_GROUP:
+        return
+    with disk.open_volume(volume, writable=True) as target:
+        if volume.filesystem:
+            format_volume(target, volume.filesystem, volume.uuid, files)
+        else:
+            target.write_zeros(0, min(_SLOT_HEAD, target.size))
+            target.flush()
+
+
+def make_grub_files(layout: Layout, env: EnvFiles) -> dict[str, bytes]:
+    """Return what stands on the grub partition, by path."""
+    files = {name: find_data(f"grub/{name}").read_bytes() for name in _GRUB_FILES}
+    files["slots.cfg"] = make_slots_cfg(layout).encode()
+    return files | {copy.value: block for copy in Copy if (block := env[copy]) is not None}

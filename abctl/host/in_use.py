@@ -1,0 +1,129 @@
+"""Who else uses a range of a disk: mounts, device-mapper devices, programs that hold it, virtual machines."""
+
+import errno
+import fcntl
+import os
+import stat
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from abctl.core.found import SECTOR, Extent
+from abctl.errors import InUse
+
+_SYS_BLOCK = Path("/sys/class/block")
+_MOUNTS = Path("/proc/self/mountinfo")
+_GET_LOCK = 36  # F_OFD_GETLK
+_FLOCK = struct.Struct("=hh4xqqi4x")
+
+
+@dataclass(frozen=True, slots=True)
+class _Device:
+    """A block device that shows part of the disk; ``place`` is on the disk, in bytes."""
+
+    name: str
+    place: Extent
+
+    @property
+    def folder(self) -> Path:
+        return _SYS_BLOCK / self.name
+
+
+def check_unused(path: Path, places: tuple[Extent, ...], name: str, mapped: str | None = None) -> None:
+    """Raise InUse where someone has ``places`` of the image or device ``path`` mounted or open.
+
+    ``name`` is for the message; ``mapped`` is the device mapper's name of the logical volume.
+    """
+    if _is_locked(path):
+        raise InUse(f"{path} is open in another program, such as a virtual machine: stop that first")
+    mounts = _read_mounts()
+    for device in _shown_by(path):
+        if any(place.offset < device.place.end and device.place.offset < place.end for place in places):
+            _check_device(device, name, mapped, mounts)
+
+
+def _check_device(device: _Device, name: str, mapped: str | None, mounts: dict[str, str]) -> None:
+    where = mounts.get(_read(device.folder / "dev"))
+    if where:
+        raise InUse(f"{name} is mounted on {where} (by /dev/{device.name}): unmount it first")
+    holders = sorted(path.name for path in (device.folder / "holders").glob("*"))
+    for holder in holders:
+        label = _read(_SYS_BLOCK / holder / "dm" / "name")
+        # A volume group holds its disk all the time; only this volume of it matters.
+        if label == mapped or not _read(_SYS_BLOCK / holder / "dm" / "uuid").startswith("LVM-"):
+            _check_device(_Device(holder, device.place), name, mapped, mounts)
+    if not holders and not _has_parts(device) and _is_busy(Path("/dev") / device.name):
+        raise InUse(f"{name} is open in another program (by /dev/{device.name}): stop that first")
+
+
+def _shown_by(path: Path) -> Iterator[_Device]:
+    """Yield the block devices that show ``path``: itself, its partitions, and loop devices on it."""
+    status = path.stat()
+    if stat.S_ISBLK(status.st_mode):
+        whole = _SYS_BLOCK / Path(os.path.realpath(path)).name
+        yield from _with_parts(_Device(whole.name, Extent(0, _size(whole))))
+    for loop in _SYS_BLOCK.glob("loop*/loop"):
+        # A device that can only be read is another abctl that looks at the disk; a mount of it matters.
+        if _is_same(_read(loop / "backing_file"), status):
+            offset, limit = int(_read(loop / "offset")), int(_read(loop / "sizelimit"))
+            size = limit or _size(loop.parent)
+            yield from _with_parts(_Device(loop.parent.name, Extent(offset, size)))
+
+
+def _with_parts(device: _Device) -> Iterator[_Device]:
+    yield device
+    for start in device.folder.glob("*/start"):
+        offset = device.place.offset + int(_read(start)) * SECTOR
+        yield _Device(start.parent.name, Extent(offset, _size(start.parent)))
+
+
+def _has_parts(device: _Device) -> bool:
+    return any(device.folder.glob("*/start"))
+
+
+def _size(folder: Path) -> int:
+    return int(_read(folder / "size") or 0) * SECTOR
+
+
+def _is_same(backing: str, status: os.stat_result) -> bool:
+    try:
+        found = Path(backing).stat()
+    except OSError:
+        return False
+    return (found.st_dev, found.st_ino) == (status.st_dev, status.st_ino)
+
+
+def _read_mounts() -> dict[str, str]:
+    """Return where each device is mounted, by ``major:minor``."""
+    fields = (line.split() for line in _read(_MOUNTS).splitlines())
+    return {words[2]: words[4].encode().decode("unicode_escape") for words in fields}
+
+
+def _is_busy(device: Path) -> bool:
+    """Say whether another program has claimed the block device for itself, as mounting does."""
+    try:
+        os.close(os.open(device, os.O_RDONLY | os.O_EXCL | os.O_CLOEXEC))
+    except OSError as error:
+        return error.errno == errno.EBUSY
+    return False
+
+
+def _is_locked(path: Path) -> bool:
+    """Say whether another program has locked any byte, as QEMU does with its disks."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        answer = fcntl.fcntl(fd, _GET_LOCK, _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0))
+    finally:
+        os.close(fd)
+    return bool(_FLOCK.unpack(answer)[0] != fcntl.F_UNLCK)
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text("utf-8", "surrogateescape").strip()
+    except OSError:
+        return ""

@@ -1,0 +1,225 @@
+"""Install a release: prove what can be proven, write, read back, and only then put it on trial.
+
+A refusal, and everything wrong with a local release, comes out before the first write. An archive from
+a server is proven while it streams; until then nothing on the disk can be booted. The single commit
+point is one write of the boot environment, after the last byte was read back.
+"""
+
+import contextlib
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import NoReturn
+
+from abctl.core.bootenv import SlotState, read_boot_env
+from abctl.core.events import Host, InstallFailed, InstallStarted, InstallVerified, Settle
+from abctl.core.machine import check_install, transition
+from abctl.core.plan import (
+    InstallPlan,
+    SlotSizes,
+    make_archive_plan,
+    make_plan,
+    plan_release,
+    with_archive_contents,
+)
+from abctl.core.release import INSTALLED_PARTS, ReleaseKind
+from abctl.core.slot import Part, Slot, SlotName
+from abctl.core.units import MIB, Bytes, Digest, Version
+from abctl.errors import AbctlError, Interrupted, Untrusted
+from abctl.ports import Offer, Slots
+from abctl.update.archive import ArchiveRelease
+from abctl.update.directory import DirectoryRelease, fetch_manifest
+from abctl.update.operate import Ports, apply, observe
+from abctl.update.payload import Release
+from abctl.update.progress import OnProgress, Step, Stopwatch, ignore_progress
+from abctl.update.write import Work, prove_release, write_release
+
+
+@dataclass(frozen=True, slots=True)
+class Installed:
+    """What was installed. Sizes in bytes, times in seconds; ``written`` is without ranges of zeros."""
+
+    target: SlotName
+    version: Version
+    sha256: Digest
+    downloaded: int
+    written: int
+    took: float
+    steps: Mapping[Step, float]
+
+
+def install(ports: Ports, layout: str, offer: Offer, on_progress: OnProgress = ignore_progress) -> Installed:
+    """Install what is offered in the slot set that does not run, and put it on trial.
+
+    ``layout`` is the name of the disk's layout. Raise Refused, SourceProblem or BadRelease with nothing
+    written; once something was, each message ends with what is left on the disk, and Ctrl-C comes out as
+    Interrupted.
+    """
+    began = time.monotonic()
+    job = _prepare(ports, layout, offer, on_progress)
+    fetched_before, written, took = job.release.fetched, 0, 0.0
+    try:
+        apply(ports, InstallStarted(ports.now(), job.plan.version, job.plan.sha256))
+        written = write_release(job.release, job.work)
+        took = time.monotonic() - began
+        apply(ports, InstallVerified(ports.now(), job.gate.known, job.plan.sha256, written, took))
+    except BaseException as error:
+        _give_up(job, error)
+    return Installed(
+        target=job.plan.target,
+        version=job.gate.known,
+        sha256=job.plan.sha256,
+        downloaded=job.release.fetched - fetched_before,
+        written=written,
+        took=took,
+        steps=job.work.watch.took,
+    )
+
+
+def plan_only(
+    ports: Ports, layout: str, offer: Offer, on_progress: OnProgress = ignore_progress
+) -> InstallPlan:
+    """Return what ``install`` would do, or raise why it would refuse; a local release is read to its end.
+
+    Nothing is written, not even what ``install`` would put in order first.
+    """
+    plan = _prepare(ports, layout, offer, on_progress).plan
+    if plan.download_size is not None:
+        return plan
+    with offer.source.open(offer.file) as reader:
+        return replace(plan, download_size=None if reader.length is None else Bytes(reader.length))
+
+
+def fill_slot_set(
+    slots: Slots, layout: str, target: SlotName, offer: Offer, on_progress: OnProgress = ignore_progress
+) -> Installed:
+    """Write what is offered to a slot set of a new disk: the same checks, and no boot environment."""
+    began, trusted = time.monotonic(), require_digest(offer)
+    sizes, gate = _sizes_of(slots, target), _VersionGate()
+    release: Release
+    if offer.kind is ReleaseKind.DIRECTORY:
+        manifest = fetch_manifest(offer.source, offer.file, trusted)
+        plan_release(target, layout, sizes, manifest, trusted)
+        release = DirectoryRelease(offer.source, manifest)
+    else:
+        release = ArchiveRelease(offer.source, offer.file, trusted, _download_limit(sizes))
+    work = Work(slots, target, gate.let_in, on_progress, Stopwatch())
+    written = write_release(release, work)
+    took = time.monotonic() - began
+    return Installed(target, gate.known, trusted, release.fetched, written, took, work.watch.took)
+
+
+def require_digest(offer: Offer) -> Digest:
+    """Return the digest that says which bytes are the right ones, or raise Untrusted."""
+    if offer.sha256 is None:
+        raise Untrusted(
+            f"nothing says which {offer.file} from {offer.source.place} is the right one: give its SHA-256 "
+            "with --sha256"
+        )
+    return offer.sha256
+
+
+# --- before the first write -------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class _VersionGate:
+    """Learns the version of a release, which an archive tells only while it is read, and may refuse it.
+
+    ``host`` is as it was found: that the slot set is empty meanwhile must not hide why it was bad.
+    """
+
+    host: Host | None = None
+    sha256: Digest | None = None
+    version: Version | None = field(default=None, init=False)
+
+    def let_in(self, version: Version) -> None:
+        self.version = version
+        if self.host:
+            check_install(self.host, version, self.sha256)
+
+    @property
+    def known(self) -> Version:
+        if self.version is None:
+            raise ValueError("the release was not read to its end")
+        return self.version
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """An installation that nothing speaks against."""
+
+    ports: Ports
+    plan: InstallPlan
+    release: Release
+    gate: _VersionGate
+    work: Work
+
+
+def _prepare(ports: Ports, layout: str, offer: Offer, on_progress: OnProgress) -> _Job:
+    """Raise every refusal that can be known without writing."""
+    trusted = require_digest(offer)
+    host, _ = transition(observe(ports).host, Settle(ports.now()))
+    target = check_install(host, None, trusted)
+    for part in Part:
+        ports.slots.check_unused(Slot(target, part))
+    plan, release = _plan(host, layout, offer, trusted, _sizes_of(ports.slots, target))
+    gate = _VersionGate(host, trusted)
+    work = Work(ports.slots, target, gate.let_in, on_progress, Stopwatch())
+    if offer.source.is_local:
+        # A bad file must not cost what is in the slot set.
+        sizes = prove_release(release, work)
+        plan = with_archive_contents(plan, gate.known, sizes)
+    return _Job(ports, plan, release, gate, work)
+
+
+def _plan(
+    host: Host, layout: str, offer: Offer, sha256: Digest, sizes: SlotSizes
+) -> tuple[InstallPlan, Release]:
+    if offer.kind is ReleaseKind.ARCHIVE:
+        plan = make_archive_plan(host, sizes, offer.file, sha256, None)
+        return plan, ArchiveRelease(offer.source, offer.file, sha256, _download_limit(sizes))
+    manifest = fetch_manifest(offer.source, offer.file, sha256)
+    plan = make_plan(host, layout, sizes, manifest, sha256)
+    return plan, DirectoryRelease(offer.source, manifest)
+
+
+def _sizes_of(slots: Slots, target: SlotName) -> SlotSizes:
+    return {Slot(target, part): Bytes(slots.size_of(Slot(target, part))) for part in Part}
+
+
+def _download_limit(sizes: SlotSizes) -> Bytes:
+    """What an archive may have at most: images that fill their slots, and what the packing adds."""
+    images = sum(size for slot, size in sizes.items() if slot.part in INSTALLED_PARTS)
+    return Bytes(images + images // 64 + 16 * MIB)
+
+
+# --- when it does not come to its end ---------------------------------------------------------------
+
+
+def _give_up(job: _Job, error: BaseException) -> NoReturn:
+    """Record the failure, as far as that is possible, and raise ``error`` with what is left on the disk."""
+    left, is_armed = _find_what_is_left(job)
+    said = str(error) or "interrupted"
+    if not is_armed:
+        with contextlib.suppress(AbctlError):
+            apply(job.ports, InstallFailed(job.ports.now(), job.gate.version, said))
+    if isinstance(error, AbctlError):
+        raise type(error)(f"{said}. {left}") from error
+    if isinstance(error, KeyboardInterrupt):
+        raise Interrupted(f"{said}. {left}") from error
+    raise error
+
+
+def _find_what_is_left(job: _Job) -> tuple[str, bool]:
+    """Return a sentence on the two slot sets, and whether the new release is on trial nevertheless."""
+    target, env = job.plan.target, read_boot_env(job.ports.grub.read()).env
+    if env and env.trial and env.trial.slot_set is target:
+        says = "reboot into it, or call it off with 'abctl rollback'"
+        return f"Slot set {target} is written and on trial all the same: {says}", True
+    if env and env[target].state is not SlotState.EMPTY:
+        return f"Slot set {target} was not written to, and slot set {target.other} is untouched", False
+    return (
+        f"Slot set {target} was being written and is left empty; slot set {target.other} is untouched",
+        False,
+    )

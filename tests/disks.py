@@ -1,0 +1,90 @@
+"""Disks for the tests, and whether this machine has the loop devices that LVM needs."""
+
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from abctl.core.bootenv import BootEnv, EnvFiles, encode, encode_older
+from abctl.core.found import Extent
+from abctl.core.record import empty_file
+from abctl.core.slot import SlotName
+from abctl.core.units import Bytes
+from abctl.errors import DiskUnusable
+from abctl.host.create import FirstState, create_disk
+from abctl.host.layouts import read_layout
+from abctl.host.loop import attach_loop
+
+BLOCK = encode(BootEnv(SlotName.A))
+STATE = FirstState(EnvFiles(BLOCK, BLOCK, encode_older(BootEnv(SlotName.A))), empty_file())
+
+_LVM_CONFIG = (
+    'backup{backup=0 archive=0} activation{monitoring=0} devices{global_filter=["a|.*|"] hints="none"}'
+)
+
+
+def _find_loop_problem() -> str | None:
+    try:
+        with attach_loop(Path(__file__), Extent(0, 512)):
+            return None
+    except DiskUnusable as error:
+        return str(error)
+
+
+LOOP_PROBLEM = _find_loop_problem()
+
+
+def needs_loop(test: Callable[..., Any]) -> Any:
+    """Mark a test that works with loop devices; where there are none it is skipped and says so."""
+    skip = pytest.mark.skipif(LOOP_PROBLEM is not None, reason=f"NOT TESTED HERE, real LVM: {LOOP_PROBLEM}")
+    return pytest.mark.loop(skip(test))
+
+
+def make_image(path: Path, layout: str, *, size: Bytes | None = None) -> Path:
+    """Make a disk image as ``abctl disk create`` does."""
+    with create_disk(path, read_layout(layout), STATE, size=size):
+        pass
+    return path
+
+
+def copy_image(source: Path, target: Path) -> Path:
+    subprocess.run(["cp", "--sparse=always", source, target], check=True)
+    return target
+
+
+@contextmanager
+def attached(path: Path, extent: Extent | None = None) -> Iterator[str]:
+    """Attach a loop device by losetup, that is without the code under test."""
+    where = ["-o", str(extent.offset), "--sizelimit", str(extent.length)] if extent else []
+    device = run("losetup", "-f", "--show", *where, str(path)).strip()
+    try:
+        yield device
+    finally:
+        run("losetup", "-d", device)
+
+
+def lvm(command: str, device: str, *arguments: str) -> str:
+    """Run an LVM command on this device alone."""
+    return run(
+        "lvm", command, "--devices", device, "--driverloaded", "n", "--config", _LVM_CONFIG, *arguments
+    )
+
+
+def run(*command: str | Path, stdin: str = "") -> str:
+    assert shutil.which(str(command[0])), f"{command[0]} is missing: run 'make setup'"
+    done = subprocess.run(command, input=stdin, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
+    return done.stdout
+
+
+def flip(path: Path, offset: int, value: int = 0xFF) -> None:
+    """Change one byte of a file."""
+    with path.open("r+b") as file:
+        file.seek(offset)
+        found = file.read(1)[0]
+        file.seek(offset)
+        file.write(bytes([found ^ value]))

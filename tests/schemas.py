@@ -1,0 +1,86 @@
+"""Make schemas/ and docs/errors.md from the code, or check that they are in step with it.
+
+python -m tests.schemas           writes them
+python -m tests.schemas --check   names those that are out of step, and fails
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode
+
+from abctl.cli import report
+from abctl.core.layout_file import LayoutForm
+from abctl.core.release import Manifest
+from tests.errors_page import make_errors_page
+
+ROOT = Path(__file__).resolve().parents[1]
+
+# What users write, then what commands print.
+INPUTS: dict[str, type[BaseModel]] = {"manifest": Manifest, "layout": LayoutForm}
+OUTPUTS: dict[str, type[BaseModel]] = {
+    "status": report.StatusReport,
+    "history": report.HistoryReport,
+    "rehearse": report.RehearseReport,
+    "plan": report.PlanReport,
+    "install": report.InstallReport,
+    "disk": report.DiskReport,
+    "check": report.CheckReport,
+    "create": report.CreateReport,
+}
+
+
+class _WithoutFieldTitles(GenerateJsonSchema):
+    """A field's name says what a title made from it would say again."""
+
+    def field_title_should_be_set(self, schema: Any) -> bool:
+        return False
+
+
+def make_schema(name: str, model: type[BaseModel], mode: JsonSchemaMode) -> dict[str, Any]:
+    """Return the JSON Schema (draft 2020-12) of ``model``."""
+    made = model.model_json_schema(mode=mode, schema_generator=_WithoutFieldTitles)
+    title = made.pop("title") if "title" in model.model_config else f"abctl {name} report"
+    made.pop("title", None)
+    description = made.pop("description")
+    head = {"$schema": GenerateJsonSchema.schema_dialect, "$id": f"urn:abctl:schema:{name}"}
+    return {**head, "title": title, "description": description, **made}
+
+
+def make_files() -> dict[Path, str]:
+    """Return what each generated file has to hold."""
+    schemas = {name: make_schema(name, model, "validation") for name, model in INPUTS.items()}
+    schemas |= {name: make_schema(name, model, "serialization") for name, model in OUTPUTS.items()}
+    files = {
+        ROOT / "schemas" / f"{name}.schema.json": json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
+        for name, schema in schemas.items()
+    }
+    return files | {ROOT / "docs" / "errors.md": make_errors_page()}
+
+
+def find_stale(files: dict[Path, str]) -> list[Path]:
+    """Return the files that are missing, hold something else, or are made from nothing any more."""
+    stale = [path for path, text in files.items() if not path.exists() or path.read_text("utf-8") != text]
+    return stale + [path for path in (ROOT / "schemas").glob("*") if path not in files]
+
+
+def main(arguments: list[str]) -> int:
+    """Write the files, or with ``--check`` return 1 where one is out of step."""
+    files = make_files()
+    if arguments == ["--check"]:
+        stale = find_stale(files)
+        for path in stale:
+            print(
+                f"{path.relative_to(ROOT)} is out of step with the code: run 'make schemas'", file=sys.stderr
+            )
+        return 1 if stale else 0
+    for path, text in files.items():
+        path.write_text(text, "utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
