@@ -5,14 +5,17 @@
 
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from abctl.core.bootenv import Copy, EnvFiles
 from abctl.core.machine import Running
 from abctl.core.record import Record
-from abctl.core.release import ReleaseKind
 from abctl.core.slot import Slot
 from abctl.core.units import Digest, Seconds
+
+if TYPE_CHECKING:
+    # It takes longer to load than `abctl status` may take in all.
+    from abctl.core.release import ReleaseKind
 
 
 class GrubPartition(Protocol):
@@ -121,7 +124,7 @@ class Offer:
 
     source: Source
     file: str
-    kind: ReleaseKind
+    kind: "ReleaseKind"
     sha256: Digest | None
 
 

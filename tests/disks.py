@@ -38,10 +38,18 @@ def _find_loop_problem() -> str | None:
 LOOP_PROBLEM = _find_loop_problem()
 
 
+# Marks for what works with loop devices; where there are none it is skipped, and says so.
+NEEDS_LOOP = (
+    pytest.mark.loop,
+    pytest.mark.skipif(LOOP_PROBLEM is not None, reason=f"NOT TESTED HERE, real LVM: {LOOP_PROBLEM}"),
+)
+
+
 def needs_loop(test: Callable[..., Any]) -> Any:
-    """Mark a test that works with loop devices; where there are none it is skipped and says so."""
-    skip = pytest.mark.skipif(LOOP_PROBLEM is not None, reason=f"NOT TESTED HERE, real LVM: {LOOP_PROBLEM}")
-    return pytest.mark.loop(skip(test))
+    """Mark a test with NEEDS_LOOP."""
+    for mark in NEEDS_LOOP:
+        test = mark(test)
+    return test
 
 
 def make_image(path: Path, layout: str, *, size: Bytes | None = None) -> Path:

@@ -30,9 +30,9 @@ NOW = Seconds(0)
 FIRST = Release(Version("1"), Kind.GOOD)
 RELEASES = (
     Release(Version("2"), Kind.GOOD),
-    Release(Version("3"), Kind.PANICS),
-    Release(Version("3"), Kind.NO_KERNEL),
-    Release(Version("3"), Kind.UNHEALTHY),
+    Release(Version("2"), Kind.PANICS),
+    Release(Version("2"), Kind.NO_KERNEL),
+    Release(Version("2"), Kind.UNHEALTHY),
 )
 TEARS = ((0, True), (300, True), (300, False))
 NEWEST, OLD = 10, 9

@@ -1,4 +1,4 @@
-"""Builds real releases, the same bytes each time: ext4 images with real files, packed as a server offers them."""
+"""Builds real releases, the same bytes each time: ext4 images with real files, packed for a server."""
 
 import gzip
 import hashlib
@@ -89,7 +89,7 @@ def make_archive(
     boot_size: int = BOOT_SIZE,
     root_size: int = ROOT_SIZE,
 ) -> Archive:
-    """Build a bootable system and pack it as ``update-img.tar.zst`` or ``.tar.gz``, as the name of ``path`` says."""
+    """Build a bootable system and pack it as an archive: zstd, gzip or bare, as the name of ``path`` says."""
     with tempfile.TemporaryDirectory() as folder:
         images = make_images(
             Path(folder), version, kernel, health_check=health_check, boot_size=boot_size, root_size=root_size
@@ -235,8 +235,8 @@ def pack_archive(
         if form == "posix":
             options.append("--pax-option=exthdr.name=%d/PaxHeaders/%f,delete=atime,delete=ctime")
         _run(
-            "tar", f"--format={form}", "--sort=name", "--owner=0", "--group=0", "--numeric-owner", "--mtime=@0",
-            *options, "-C", str(tree), "-cf", str(bare), ".",
+            "tar", f"--format={form}", "--sort=name", "--owner=0", "--group=0", "--numeric-owner",
+            "--mtime=@0", *options, "-C", str(tree), "-cf", str(bare), ".",
         )  # fmt: skip
         return pack_tar(path, version, bare)
 

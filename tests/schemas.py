@@ -9,10 +9,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode
 
-from abctl.cli import report
+from abctl.cli import report, report_disk, report_upgrade
 from abctl.core.layout_file import LayoutForm
 from abctl.core.release import Manifest
 from tests.errors_page import make_errors_page
@@ -21,39 +21,45 @@ ROOT = Path(__file__).resolve().parents[1]
 
 # What users write, then what commands print.
 INPUTS: dict[str, type[BaseModel]] = {"manifest": Manifest, "layout": LayoutForm}
-OUTPUTS: dict[str, type[BaseModel]] = {
+OUTPUTS: dict[str, type[report.Report]] = {
     "status": report.StatusReport,
     "history": report.HistoryReport,
     "rehearse": report.RehearseReport,
-    "plan": report.PlanReport,
-    "install": report.InstallReport,
-    "disk": report.DiskReport,
-    "check": report.CheckReport,
-    "create": report.CreateReport,
+    "plan": report_upgrade.PlanReport,
+    "install": report_upgrade.InstallReport,
+    "disk": report_disk.DiskReport,
+    "check": report_disk.CheckReport,
+    "create": report_disk.CreateReport,
 }
 
 
-class _WithoutFieldTitles(GenerateJsonSchema):
-    """A field's name says what a title made from it would say again."""
+class _Generator(GenerateJsonSchema):
+    """Leaves out titles that only repeat a field's name; a report holds no field but its own."""
 
     def field_title_should_be_set(self, schema: Any) -> bool:
         return False
 
+    def dataclass_schema(self, schema: Any) -> dict[str, Any]:
+        return {**super().dataclass_schema(schema), "additionalProperties": False}
 
-def make_schema(name: str, model: type[BaseModel], mode: JsonSchemaMode) -> dict[str, Any]:
-    """Return the JSON Schema (draft 2020-12) of ``model``."""
-    made = model.model_json_schema(mode=mode, schema_generator=_WithoutFieldTitles)
-    title = made.pop("title") if "title" in model.model_config else f"abctl {name} report"
-    made.pop("title", None)
-    description = made.pop("description")
-    head = {"$schema": GenerateJsonSchema.schema_dialect, "$id": f"urn:abctl:schema:{name}"}
-    return {**head, "title": title, "description": description, **made}
+
+def make_schema(name: str, kind: type, title: str, mode: JsonSchemaMode) -> dict[str, Any]:
+    """Return the JSON Schema (draft 2020-12) of ``kind``."""
+    made = TypeAdapter(kind).json_schema(mode=mode, schema_generator=_Generator)
+    head = {"$schema": _Generator.schema_dialect, "$id": f"urn:abctl:schema:{name}", "title": title}
+    return {**head, "description": made.pop("description"), **{**made, "title": title}}
 
 
 def make_files() -> dict[Path, str]:
     """Return what each generated file has to hold."""
-    schemas = {name: make_schema(name, model, "validation") for name, model in INPUTS.items()}
-    schemas |= {name: make_schema(name, model, "serialization") for name, model in OUTPUTS.items()}
+    schemas = {
+        name: make_schema(name, kind, str(kind.model_config["title"]), "validation")
+        for name, kind in INPUTS.items()
+    }
+    schemas |= {
+        name: make_schema(name, kind, f"abctl {name} report", "serialization")
+        for name, kind in OUTPUTS.items()
+    }
     files = {
         ROOT / "schemas" / f"{name}.schema.json": json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
         for name, schema in schemas.items()

@@ -68,9 +68,9 @@ class VirtualHost:
                 env={**os.environ, "TERM": "dumb"},
                 check=False,
             )
-        # The terminal wraps long lines and moves its cursor.
-        said = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]|[\r\n]", "", done.stdout.decode("utf-8", "replace"))
-        found = re.search(r"@@(.*?)@@", said)
+        # The terminal moves its cursor, and wraps long lines between words.
+        said = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", done.stdout.decode("utf-8", "replace"))
+        found = re.search(r"@@(.*?)@@", said, re.DOTALL)
         assert found, f"GRUB booted nothing: {said[-500:]}"
         words = dict(word.partition("=")[::2] for word in found[1].split())
         self.booted = SlotName(words["dfinity.system"])

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from abctl.cli.report import (
+from abctl.cli.report_disk import (
     CheckReport,
     DifferenceReport,
     DiskReport,

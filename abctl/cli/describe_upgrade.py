@@ -1,7 +1,7 @@
 """Make the reports of an upgrade from its plan and its result."""
 
 from abctl.cli.describe import describe_next_boot
-from abctl.cli.report import InstallReport, PlannedImage, PlanReport
+from abctl.cli.report_upgrade import InstallReport, PlannedImage, PlanReport
 from abctl.core.bootenv import EnvFiles
 from abctl.core.events import Host
 from abctl.core.plan import InstallPlan

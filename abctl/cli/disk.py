@@ -7,11 +7,11 @@ from typing import NoReturn
 
 import click
 
-from abctl.cli.look import json_option
+from abctl.cli.options import SizeType, json_option, sha256_option
+from abctl.cli.progress import show_progress
 from abctl.cli.show import show
 from abctl.cli.wiring import Target
-from abctl.core.units import Bytes, parse_size
-from abctl.errors import AbctlError
+from abctl.core.units import Bytes, Digest
 
 _DIFFERENT = 3  # exit code of `disk check`
 
@@ -26,16 +26,6 @@ def disk() -> None:
     """
 
 
-class _Size(click.ParamType):
-    name = "SIZE"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> Bytes:
-        try:
-            return parse_size(str(value))
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
-
-
 def _named(target: Target, image: Path | None) -> Path:
     """Return the disk that the user named, behind the command or by --disk."""
     path = image or target.disk
@@ -47,13 +37,21 @@ def _named(target: Target, image: Path | None) -> Path:
 @disk.command()
 @click.argument("image", type=click.Path(path_type=Path))
 @click.option("--layout", required=True, help="hostos, guestos, or a file or folder that describes another.")
-@click.option("--size", type=_Size(), help="Size of the disk, as in 110G (default: the layout's).")
-@click.option("--release", "source", required=True, help="What to put into slot set A: as for 'abctl upgrade'.")
-@click.option("--sha256", help="SHA-256 of the archive, or of the release's manifest.json.")
+@click.option("--size", type=SizeType(), help="Size of the disk, as in 110G (default: the layout's).")
+@click.option(
+    "--release", "source", required=True, help="What to put into slot set A: as for 'abctl upgrade'."
+)
+@sha256_option
 @click.option("--force", is_flag=True, help="Overwrite a block device and lose all that is on it.")
 @json_option
 def create(
-    image: Path, layout: str, size: Bytes | None, source: str, sha256: str | None, force: bool, as_json: bool
+    image: Path,
+    layout: str,
+    size: Bytes | None,
+    source: str,
+    sha256: Digest | None,
+    force: bool,
+    as_json: bool,
 ) -> None:
     """Make a disk in IMAGE: partitions, volumes, GRUB's files, and a release in slot set A.
 
@@ -64,7 +62,37 @@ def create(
     Example:
       abctl disk create host.img --layout hostos --size 110G --release ./release-1.0.0 --sha256 4f2c...
     """
-    raise NotImplementedError
+    from abctl.cli.render import render_created  # noqa: PLC0415
+    from abctl.cli.report_disk import CreateReport  # noqa: PLC0415
+    from abctl.cli.wiring import locate, machine_of  # noqa: PLC0415
+    from abctl.core.record import empty_file  # noqa: PLC0415
+    from abctl.core.slot import SlotName  # noqa: PLC0415
+    from abctl.host.create import FirstState, create_disk  # noqa: PLC0415
+    from abctl.host.layouts import read_layout  # noqa: PLC0415
+    from abctl.update.first import blank_env_files, record_creation  # noqa: PLC0415
+    from abctl.update.install import fill_slot_set, require_digest  # noqa: PLC0415
+
+    began = time.monotonic()
+    offer, wanted = locate(source, sha256), read_layout(layout)
+    require_digest(offer)
+    state = FirstState(blank_env_files(), empty_file())
+    with (
+        create_disk(image, wanted, state, size=size, force=force) as made,
+        show_progress(sys.stderr, quiet=as_json) as on_progress,
+    ):
+        ports = machine_of(made).ports
+        installed = fill_slot_set(ports.slots, wanted.name, SlotName.A, offer, on_progress)
+        record_creation(ports, installed)
+    report = CreateReport(
+        disk=str(image),
+        layout=wanted.name,
+        size=made.layout.size,
+        used=image.stat().st_blocks * 512,
+        version=installed.version,
+        sha256=installed.sha256,
+        took=time.monotonic() - began,
+    )
+    show(report, render_created, as_json=as_json)
 
 
 @disk.command("show")
@@ -83,10 +111,9 @@ def show_disk(target: Target, image: Path | None, as_json: bool) -> None:
     from abctl.cli.draw import draw_disk  # noqa: PLC0415
     from abctl.core.bootenv import read_boot_env  # noqa: PLC0415
     from abctl.host.disk import DiskGrubPartition, open_disk  # noqa: PLC0415
-    from abctl.host.layouts import read_layout  # noqa: PLC0415
 
     path = _named(target, image)
-    found = open_disk(path, read_layout(target.layout) if target.layout else None)
+    found = open_disk(path, target.read_layout())
     env = read_boot_env(DiskGrubPartition(found).read()).env
     report = describe_disk(str(path), found.layout, found.table, found.group, env, booted=target.booted)
     show(report, draw_disk, as_json=as_json)
@@ -108,10 +135,9 @@ def check(target: Target, image: Path | None, as_json: bool) -> NoReturn:
     from abctl.cli.describe_disk import describe_check  # noqa: PLC0415
     from abctl.cli.render import render_check  # noqa: PLC0415
     from abctl.host.disk import check_disk  # noqa: PLC0415
-    from abctl.host.layouts import read_layout  # noqa: PLC0415
 
     path = _named(target, image)
-    layout, differences = check_disk(path, read_layout(target.layout) if target.layout else None)
+    layout, differences = check_disk(path, target.read_layout())
     report = describe_check(str(path), layout.name, differences)
     show(report, render_check, as_json=as_json)
     sys.exit(0 if report.same else _DIFFERENT)

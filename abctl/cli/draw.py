@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from abctl.cli.bar import Span, draw_bar
-from abctl.cli.report import DiskReport, SlotReport, VolumeGroupReport
+from abctl.cli.report_disk import DiskReport, SlotReport, VolumeGroupReport
 from abctl.cli.style import Style, sentence, table, wrap
 from abctl.core.bootenv import SlotState
 from abctl.core.layout import Role

@@ -3,6 +3,7 @@
 import click
 
 from abctl.cli.describe import describe_history, describe_rehearsal, describe_status
+from abctl.cli.options import json_option
 from abctl.cli.render import render_history, render_rehearsal, render_status
 from abctl.cli.show import show
 from abctl.cli.wiring import Target, open_machine
@@ -10,8 +11,6 @@ from abctl.core.slot import SlotName
 from abctl.update.operate import observe
 
 _BOOTS_MAX = 20
-
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON; the schema is in schemas/.")
 
 
 @click.command()
@@ -56,7 +55,9 @@ def history(target: Target, last: int | None, as_json: bool) -> None:
 
 
 @click.command()
-@click.option("--boots", type=click.IntRange(1, _BOOTS_MAX), default=5, show_default=True, help="How many power-ons.")
+@click.option(
+    "--boots", type=click.IntRange(1, _BOOTS_MAX), default=5, show_default=True, help="How many power-ons."
+)
 @json_option
 @click.pass_obj
 def rehearse(target: Target, boots: int, as_json: bool) -> None:

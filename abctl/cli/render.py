@@ -1,14 +1,11 @@
 """The reports as text for people: the most important first; colour says nothing that words do not."""
 
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from abctl.cli.report import (
     Advice,
-    CheckReport,
-    CreateReport,
     HistoryReport,
-    InstallReport,
-    PlanReport,
     RefusalReport,
     RehearseReport,
     SlotSetReport,
@@ -18,9 +15,12 @@ from abctl.cli.report import (
 )
 from abctl.cli.style import LABEL_WIDTH, Style, paragraph, sentence, table, wrap
 from abctl.core.bootenv import SlotState
-from abctl.core.release import Compression
 from abctl.core.slot import SlotName
 from abctl.core.units import format_size
+
+if TYPE_CHECKING:
+    from abctl.cli.report_disk import CheckReport, CreateReport
+    from abctl.cli.report_upgrade import InstallReport, PlanReport
 
 _WORDS = {
     Verdict.OK: "OK",
@@ -100,7 +100,7 @@ def _paint_state(state: SlotState, style: Style) -> str:
 
 def _last_upgrade(report: StatusReport, style: Style) -> list[str]:
     last = report.last_upgrade
-    if last is None or last.sentence in report.headline or report.verdict is Verdict.TRIAL:
+    if last is None or last.sentence in report.headline or report.trial:
         return []
     when = f" ({_day(last.when)})" if last.when else ""
     return paragraph("Last", sentence(last.sentence + when), style)
@@ -160,7 +160,7 @@ def _cost(written: int, took: float | None) -> str:
 # --- upgrade ----------------------------------------------------------------------------------------
 
 
-def render_plan(report: PlanReport, style: Style) -> str:
+def render_plan(report: "PlanReport", style: Style) -> str:
     """Return what an upgrade would do, or why it would not."""
     if report.refused:
         word = "REFUSED"
@@ -185,10 +185,10 @@ def render_plan(report: PlanReport, style: Style) -> str:
     return "\n".join([*lines, "", "This is a dry run: nothing was written."])
 
 
-def _plan_table(report: PlanReport, style: Style) -> Iterator[str]:
+def _plan_table(report: "PlanReport", style: Style) -> Iterator[str]:
     rows = [("Slot", "fetched", "written", "of", "file")]
     for item in report.images:
-        packed = item.compression not in (None, Compression.NONE)
+        packed = item.compression not in (None, "none")
         name = f"{item.file} ({item.compression})" if packed else item.file
         rows.append((item.slot, _known(item.download), _known(item.size), format_size(item.slot_size), name))
     if report.download is not None:
@@ -202,7 +202,7 @@ def _known(size: int | None) -> str:
     return "?" if size is None else format_size(size)
 
 
-def render_install(report: InstallReport, style: Style) -> str:
+def render_install(report: "InstallReport", style: Style) -> str:
     """Return what was installed, and what comes next."""
     word = "INSTALLED"
     fetched = f"{format_size(report.downloaded)} fetched, {_cost(report.written, report.took)}, all read back"
@@ -217,7 +217,7 @@ def render_install(report: InstallReport, style: Style) -> str:
 # --- disks ------------------------------------------------------------------------------------------
 
 
-def render_check(report: CheckReport, style: Style) -> str:
+def render_check(report: "CheckReport", style: Style) -> str:
     """Return each difference between the disk and the layout on lines of its own."""
     if report.same:
         word = "SAME"
@@ -238,7 +238,7 @@ def render_check(report: CheckReport, style: Style) -> str:
     return "\n".join(lines)
 
 
-def render_created(report: CreateReport, style: Style) -> str:
+def render_created(report: "CreateReport", style: Style) -> str:
     """Return what was made."""
     word = "CREATED"
     text = (

@@ -57,8 +57,11 @@ def name_release(version: Version | str | None) -> str:
 
 def say_entry(entry: Entry) -> str:
     """Return what an entry of the record tells."""
+    what = f"{name_release(entry.version)} in slot set {entry.slot_set}"
     if entry.what is Happened.ROLLED_BACK and entry.text:
-        return f"{name_release(entry.version)} in slot set {entry.slot_set} was {entry.text}"
+        return f"{what} was {entry.text}"
+    if entry.what is Happened.CALLED_OFF and entry.text.startswith("called off"):
+        return f"the trial of {what} was {entry.text}"
     return _HAPPENED[entry.what].format(
         release=name_release(entry.version),
         slot_set=entry.slot_set or "?",

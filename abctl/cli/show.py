@@ -14,4 +14,4 @@ R = TypeVar("R", bound=Report)
 
 def show(report: R, render: Callable[[R, Style], str], *, as_json: bool) -> None:
     """Print ``report`` to standard output."""
-    click.echo(report.model_dump_json(indent=2) if as_json else render(report, Style.of(sys.stdout)))
+    click.echo(report.to_json() if as_json else render(report, Style.of(sys.stdout)))

@@ -141,17 +141,22 @@ def _find_primary(scene: Scene) -> Iterator[Finding]:
         yield Finding(
             Verdict.ATTENTION,
             f"slot set {scene.name(booted)} runs, but {scene.name(env.primary)} is the primary",
-            (
-                scene.reboot("reboot to change over to the primary"),
-                scene.advise("or, if it does not start any more, give it up", f"mark-bad {env.primary}"),
-            ),
+            _advise_change(scene, booted),
         )
+
+
+def _advise_change(scene: Scene, booted: SlotName) -> tuple[Advice, ...]:
+    env = scene.host.env
+    change = scene.reboot("reboot to change over to the primary")
+    if env[booted].state is SlotState.BAD:
+        return (change,)
+    return change, scene.advise("or, if it does not start any more, give it up", f"mark-bad {env.primary}")
 
 
 def _find_other(scene: Scene) -> Iterator[Finding]:
     env = scene.host.env
     other, state = env.primary.other, env[env.primary.other].state
-    if env.trial:
+    if env.trial or scene.host.running.kernel not in (None, env.primary):
         return
     if state is SlotState.EMPTY and env.outcome is Outcome.INSTALLING:
         advice = scene.advise("start the installation again", _UPGRADE)

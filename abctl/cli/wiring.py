@@ -1,19 +1,27 @@
-"""Which adapters stand behind the ports: those of a disk image or device, or those of the running host."""
+"""Which adapters stand behind the ports: those of a disk image or device, or those of the running host.
+
+Adapters are imported where they are wanted, so that each command loads only what it uses.
+"""
+
+from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
-from abctl.core.machine import Running
+from abctl.core.events import Running
 from abctl.core.slot import Part, Slot, SlotName
-from abctl.core.units import Version, parse_version
+from abctl.core.units import Digest, Version, parse_version
 from abctl.errors import AbctlError
 from abctl.update.operate import Ports
 
 if TYPE_CHECKING:
     from abctl.core.layout import Layout
+    from abctl.host.block import ExtentVolume
+    from abctl.host.disk import Disk
+    from abctl.ports import Offer
 
 VERSION_FILE = "/opt/ic/share/version.txt"
 KERNEL_FILE = "/vmlinuz"
@@ -33,15 +41,21 @@ class Target:
         """The disk as reports name it; None for the running host."""
         return str(self.disk) if self.disk else None
 
+    def read_layout(self) -> Layout | None:
+        """Return the layout that the user named; raise BadLayout."""
+        from abctl.host.layouts import read_layout  # noqa: PLC0415
+
+        return read_layout(self.layout) if self.layout else None
+
 
 @dataclass(frozen=True, slots=True)
 class Machine:
     """A host or disk with its adapters; ``reboot`` is None where there is nothing to reboot."""
 
     ports: Ports
-    layout: "Layout"
+    layout: Layout
     has_kernel: Callable[[SlotName], bool]
-    reboot: Callable[[], None] | None
+    reboot: Callable[[], None] | None = None
 
 
 @contextmanager
@@ -52,33 +66,72 @@ def open_machine(target: Target, *, write: bool) -> Iterator[Machine]:
             from abctl.host.lock import lock_disk, lock_host  # noqa: PLC0415
 
             stack.enter_context(lock_disk(target.disk) if target.disk else lock_host())
-        yield open_disk_machine(target, target.disk) if target.disk else _open_host(target)
+        yield _open_disk(target, target.disk) if target.disk else _open_host(target)
 
 
-def open_disk_machine(target: Target, path: Path) -> Machine:
-    """Open a disk image or device from outside."""
+def _open_disk(target: Target, path: Path) -> Machine:
+    from abctl.host.disk import open_disk  # noqa: PLC0415
+
+    return machine_of(open_disk(path, target.read_layout()), target.booted)
+
+
+def machine_of(disk: Disk, booted: SlotName | None = None) -> Machine:
+    """Return a disk that is worked on from outside, as a machine."""
     from abctl.host.clock import now  # noqa: PLC0415
-    from abctl.host.disk import DiskGrubPartition, DiskRecord, DiskSlots, open_disk  # noqa: PLC0415
-    from abctl.host.layouts import read_layout  # noqa: PLC0415
+    from abctl.host.disk import DiskGrubPartition, DiskRecord, DiskSlots  # noqa: PLC0415
 
-    disk = open_disk(path, read_layout(target.layout) if target.layout else None)
     slots = DiskSlots(disk)
     ports = Ports(
         grub=DiskGrubPartition(disk),
         slots=slots,
         records=DiskRecord(disk),
-        running=Running.all_of(target.booted),
+        running=Running.all_of(booted),
         now=now,
         version_in=lambda name: _read_version(slots, name),
     )
-    return Machine(ports, disk.layout, lambda name: _has_kernel(slots, name), None)
+    return Machine(ports, disk.layout, lambda name: _has_kernel(slots, name))
 
 
 def _open_host(target: Target) -> Machine:
-    raise NotImplementedError
+    from abctl.host.disk import choose_layout  # noqa: PLC0415
+    from abctl.host.live import (  # noqa: PLC0415
+        LiveGrubPartition,
+        LiveRecordStore,
+        LiveSlots,
+        LiveSystem,
+        check_started_by_grub,
+        find_live_disk,
+    )
+
+    check_started_by_grub()
+    layout = target.read_layout() or choose_layout(find_live_disk())
+    system, slots = LiveSystem(layout), LiveSlots(layout)
+    ports = Ports(
+        grub=LiveGrubPartition(),
+        slots=slots,
+        records=LiveRecordStore(),
+        running=system.running(),
+        now=system.now,
+        version_in=lambda name: _read_version(slots, name),
+    )
+    return Machine(ports, layout, lambda name: _has_kernel(slots, name), system.reboot)
 
 
-def _read_version(slots: "DiskSlots", name: SlotName) -> Version | None:
+def locate(source: str, sha256: Digest | None) -> Offer:
+    """Return the release that the user named; raise SourceProblem or BadRelease."""
+    from abctl.host.source import locate_release  # noqa: PLC0415
+
+    return locate_release(source, sha256)
+
+
+# --- files in slots that are not mounted ------------------------------------------------------------
+
+
+class _Readable(Protocol):
+    def open_for_reading(self, slot: Slot) -> AbstractContextManager[ExtentVolume]: ...
+
+
+def _read_version(slots: _Readable, name: SlotName) -> Version | None:
     text = _read(slots, Slot(name, Part.ROOT), VERSION_FILE, _VERSION_FILE_MAX)
     try:
         return parse_version((text or b"").decode().strip())
@@ -86,11 +139,11 @@ def _read_version(slots: "DiskSlots", name: SlotName) -> Version | None:
         return None
 
 
-def _has_kernel(slots: "DiskSlots", name: SlotName) -> bool:
+def _has_kernel(slots: _Readable, name: SlotName) -> bool:
     return bool(_read(slots, Slot(name, Part.BOOT), KERNEL_FILE, 1))
 
 
-def _read(slots: "DiskSlots", slot: Slot, path: str, limit: int) -> bytes | None:
+def _read(slots: _Readable, slot: Slot, path: str, limit: int) -> bytes | None:
     """Return the head of a file in a slot; None where it or its file system is not there or not sound."""
     from abctl.host.files import read_file  # noqa: PLC0415
 

@@ -13,11 +13,8 @@ def make_group_text(group: VolumeGroup, pv_size: Bytes) -> str:
     sectors = pv_size // SECTOR
     extents = (sectors - group.data_start_sector) // group.extent_sectors
     volumes = "\n".join(_volume_text(volume) for volume in group.volumes)
+    # The group comes first, as on a disk: GRUB takes the first word for its name.
     return f"""\
-contents = "Text Format Volume Group"
-version = 1
-description = ""
-{CREATOR}
 {group.name} {{
 id = "{group.uuid}"
 seqno = 1
@@ -46,7 +43,11 @@ logical_volumes {{
 
 {volumes}}}
 }}
-"""
+
+contents = "Text Format Volume Group"
+version = 1
+description = ""
+{CREATOR}"""
 
 
 def _volume_text(volume: LogicalVolume) -> str:

@@ -103,6 +103,11 @@ def check_disk(path: Path, layout: Layout | None = None) -> tuple[Layout, tuple[
     return layout, find_differences(table, group, layout)
 
 
+def choose_layout(path: Path) -> Layout:
+    """Return the shipped layout that the partitions of this disk fit; raise DiskUnusable."""
+    return _choose_layout(path, read_table(path))
+
+
 def _choose_layout(path: Path, table: PartitionTable) -> Layout:
     """Return the shipped layout that the partitions fit best; raise DiskUnusable where they fit none."""
     layouts = [read_layout(name) for name in list_layouts()]

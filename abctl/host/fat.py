@@ -87,14 +87,15 @@ class _Fat:
 
     def _chain(self, cluster: int) -> Iterator[int]:
         end = (1 << min(self._bits, 28)) - 8
-        for _ in range(self._clusters):
+        seen: set[int] = set()
+        while cluster < end or not seen:
             if not 2 <= cluster < self._clusters + 2:
                 raise self._damaged(f"a file leads to cluster {cluster} of {self._clusters}")
+            if cluster in seen:
+                raise self._damaged("a file leads back to itself")
+            seen.add(cluster)
             yield cluster
             cluster = self._next(cluster)
-            if cluster >= end:
-                return
-        raise self._damaged("a file leads back to itself")
 
     def _next(self, cluster: int) -> int:
         bit = cluster * self._bits

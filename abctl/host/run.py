@@ -18,7 +18,12 @@ def run_bytes(*command: str, stdin: bytes = b"", timeout: float = 120) -> bytes:
     """Like ``run``, for programs that print bytes."""
     try:
         done = subprocess.run(
-            command, input=stdin, capture_output=True, timeout=timeout, env={**os.environ, **_ENVIRONMENT}, check=False
+            command,
+            input=stdin,
+            capture_output=True,
+            timeout=timeout,
+            env={**os.environ, **_ENVIRONMENT},
+            check=False,
         )
     except FileNotFoundError as error:
         raise ToolFailed(f"the program {command[0]} is not installed") from error

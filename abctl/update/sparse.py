@@ -21,7 +21,7 @@ _ZEROS = bytes(MIB)
 class SparseMap:
     """``places`` is offset and length of each run of data by turns, ``size`` that of the whole in bytes."""
 
-    places: array[int]
+    places: "array[int]"
     size: int
 
     def check(self, stored: int) -> None:
