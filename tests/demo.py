@@ -101,6 +101,8 @@ def _tell(story: Story, releases: dict[str, Release], url: str) -> None:
         story.power_on()
     print("   nobody confirmed: the attempts are used up")
     story.power_on()
+    print("   early in every boot the host records how the last trial ended:")
+    story.abctl("settle")
     story.abctl("status")
 
     story.chapter("3.0.0 is offered again, and refused")

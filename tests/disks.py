@@ -1,5 +1,8 @@
 """Disks for the tests, and whether this machine has the loop devices that LVM needs."""
 
+import contextlib
+import hashlib
+import os
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
@@ -87,6 +90,21 @@ def run(*command: str | Path, stdin: str = "") -> str:
     done = subprocess.run(command, input=stdin, capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
     return done.stdout
+
+
+def fingerprint(path: Path) -> str:
+    """Return a digest of a sparse image, the same however its zeros are stored."""
+    digest, size = hashlib.sha256(), 64 * 1024
+    with path.open("rb") as file:
+        position = 0
+        with contextlib.suppress(OSError):
+            while True:
+                position = os.lseek(file.fileno(), position, os.SEEK_DATA) // size * size
+                block = os.pread(file.fileno(), size, position)
+                if block.strip(b"\0"):
+                    digest.update(position.to_bytes(8, "big") + block)
+                position += size
+    return digest.hexdigest()
 
 
 def flip(path: Path, offset: int, value: int = 0xFF) -> None:

@@ -4,6 +4,7 @@ import random
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from abctl.core.bootenv import (
@@ -44,8 +45,7 @@ class MemoryDisk:
     """Slot set A runs and is the primary; B holds an older release. Implements the ports of a whole disk."""
 
     def __init__(self) -> None:
-        noise = random.Random(1)
-        self.slots = {slot: bytearray(noise.randbytes(SLOT_SIZES[slot.part])) for slot in ALL_SLOTS}
+        self.slots = {slot: bytearray(_old_content(slot)) for slot in ALL_SLOTS}
         env = BootEnv(
             primary=SlotName.A,
             slot_sets={
@@ -62,6 +62,7 @@ class MemoryDisk:
         self.space: int | None = None  # bytes that can be written before the disk is full
         self.flipped: tuple[Slot, int] | None = None  # a byte that is not kept as written
         self.written = 0
+        self.interrupt_in: int | None = None  # accesses to the disk until somebody presses Ctrl-C
 
     # --- ports ---
 
@@ -75,6 +76,13 @@ class MemoryDisk:
             now=lambda: Seconds(1_700_000_000),
             version_in=lambda _: None,
         )
+
+    def access(self) -> None:
+        """Count an access; somebody may press Ctrl-C at this moment."""
+        if self.interrupt_in is not None:
+            self.interrupt_in -= 1
+            if self.interrupt_in == 0:
+                raise KeyboardInterrupt
 
     # --- what tests ask ---
 
@@ -113,6 +121,12 @@ class MemoryDisk:
         assert self.record.entries[-1].what is Happened.INSTALL_FAILED
 
 
+@cache
+def _old_content(slot: Slot) -> bytes:
+    """What an older release left in a slot: noise everywhere."""
+    return random.Random(slot.name).randbytes(MIB) * (SLOT_SIZES[slot.part] // MIB)
+
+
 class _Grub:
     def __init__(self, disk: MemoryDisk) -> None:
         self._disk = disk
@@ -121,6 +135,7 @@ class _Grub:
         return self._disk.files
 
     def overwrite(self, copy: Copy, block: bytes) -> None:
+        self._disk.access()
         if copy in self._disk.unwritable:
             raise WriteFailed(f"{copy} is on a read-only file system")
         self._disk.files = self._disk.files.with_copy(copy, block)
@@ -134,6 +149,7 @@ class _Records:
         return self._disk.record
 
     def write(self, record: Record) -> None:
+        self._disk.access()
         self._disk.record = record
 
 
@@ -173,6 +189,7 @@ class _Volume:
 
     def _store(self, offset: int, data: bytes) -> None:
         assert 0 <= offset <= offset + len(data) <= self.size
+        self._disk.access()
         self._bytes[offset : offset + len(data)] = data
         if self._disk.flipped and self._disk.flipped[0] == self._slot:
             place = self._disk.flipped[1]
@@ -180,10 +197,11 @@ class _Volume:
                 self._bytes[place] ^= 0x10
 
     def flush(self) -> None:
-        pass
+        self._disk.access()
 
     def read_back(self, offset: int, buffer: memoryview) -> None:
         assert 0 <= offset <= offset + len(buffer) <= self.size
+        self._disk.access()
         buffer[:] = self._bytes[offset : offset + len(buffer)]
 
 

@@ -158,6 +158,7 @@ def test_slots_start_empty(image: Path) -> None:
             assert volume.read(0, 16 * MIB) == bytes(16 * MIB)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", KINDS)
 def test_the_same_layout_gives_the_same_bytes(
     images: dict[str, Path], tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch

@@ -322,7 +322,7 @@ def test_history_tells_everything_in_order_and_adds_up_what_was_written() -> Non
 # --- rehearsal --------------------------------------------------------------------------------------
 
 
-def _power_on(files: EnvFiles) -> PoweredOn:
+def power_on(files: EnvFiles) -> PoweredOn:
     boot = next_boot(files)
     return PoweredOn(
         booted=boot.slot_set,
@@ -341,7 +341,7 @@ def _power_on(files: EnvFiles) -> PoweredOn:
 def test_a_rehearsal_tells_each_power_on_and_where_it_ends() -> None:
     files, boots = stories.armed().state.files, []
     for _ in range(4):
-        boots.append(_power_on(files))
+        boots.append(power_on(files))
         files = boots[-1].files
     report = describe_rehearsal(stories.host_of(stories.armed()).env, boots)
     assert [boot.sentence for boot in report.boots] == [
@@ -355,14 +355,12 @@ def test_a_rehearsal_tells_each_power_on_and_where_it_ends() -> None:
 
 
 def test_a_rehearsal_that_is_too_short_says_so() -> None:
-    report = describe_rehearsal(
-        stories.host_of(stories.armed()).env, [_power_on(stories.armed().state.files)]
-    )
+    report = describe_rehearsal(stories.host_of(stories.armed()).env, [power_on(stories.armed().state.files)])
     assert (report.settles_on, report.sentence) == (None, "after 1 power-on the trial is not over yet")
 
 
 def test_a_rehearsal_says_when_no_kernel_can_be_loaded() -> None:
-    boot = replace(_power_on(stories.fresh().state.files), booted=None, why=Why.NO_KERNEL)
+    boot = replace(power_on(stories.fresh().state.files), booted=None, why=Why.NO_KERNEL)
     report = describe_rehearsal(stories.host_of(stories.fresh()).env, [boot])
     assert report.boots[0].sentence == "no slot set can be booted: GRUB waits, and starts again"
     assert report.settles_on is None

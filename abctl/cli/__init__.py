@@ -93,7 +93,8 @@ def cli(
 
 def main() -> NoReturn:
     """Run a command; every failure becomes one sentence and its own exit code."""
-    signal.signal(signal.SIGTERM, _interrupt)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
     debug = "--debug" in sys.argv
     try:
         result = cli.main(standalone_mode=False)

@@ -3,7 +3,8 @@
 import click
 
 from abctl.cli.wiring import Machine, Target, open_machine
-from abctl.core.machine import Allow, Confirm, MarkBad, RollBack
+from abctl.core.events import Allow, Confirm, MarkBad, RollBack
+from abctl.core.machine import find_refusal
 from abctl.core.slot import SlotName
 from abctl.core.units import parse_version
 from abctl.update.operate import apply, observe
@@ -44,9 +45,12 @@ def rollback(target: Target, reboot: bool) -> None:
     with open_machine(target, write=True) as machine:
         before = observe(machine.ports).host
         env = apply(machine.ports, RollBack(machine.ports.now())).env
+        left = before.env.trial.slot_set if before.env.trial else before.env.primary
+        release = before.env[left].version
         if before.env.trial:
-            trial = before.env.trial.slot_set
-            click.echo(f"The trial of {before.env[trial].version} in slot set {trial} is over.")
+            click.echo(f"The trial of {release} in slot set {left} is over.")
+        if release and find_refusal(observe(machine.ports).host, release, None):
+            click.echo(f"{release} is refused from now on; 'abctl allow {release}' takes that back.")
         click.echo(f"Slot set {env.primary} ({env[env.primary].version}) is what the next power-on boots.")
         _reboot_or_say(machine, env.primary, reboot)
 

@@ -36,7 +36,9 @@ def render_status(report: StatusReport, style: Style) -> str:
     lines += paragraph("Next boot", sentence(report.next_boot.sentence), style)
     lines += _advice(report.advice, style)
     lines += ["", *_slot_sets(report, style)]
-    details = [*_last_upgrade(report, style), *_refused(report.refused, style), *_troubles(report, style)]
+    said = frozenset(item.why for item in report.slot_sets.values())
+    refused = _refused(report.refused, style, said)
+    details = [*_last_upgrade(report, style), *refused, *_troubles(report, style)]
     if details:
         lines += ["", *details]
     return "\n".join(lines)
@@ -106,10 +108,14 @@ def _last_upgrade(report: StatusReport, style: Style) -> list[str]:
     return paragraph("Last", sentence(last.sentence + when), style)
 
 
-def _refused(refused: Sequence[RefusalReport], style: Style) -> Iterator[str]:
+def _refused(
+    refused: Sequence[RefusalReport], style: Style, said: frozenset[str] = frozenset()
+) -> Iterator[str]:
+    """Yield what is refused; a reason among ``said`` stands on the screen already."""
     for number, item in enumerate(refused):
         since = f" (since {_day(item.at)})" if item.at else ""
-        yield from paragraph("" if number else "Refused", f"{item.version}: {item.reason}{since}", style)
+        reason = "" if item.reason in said else f": {item.reason}"
+        yield from paragraph("" if number else "Refused", f"{item.version}{reason}{since}", style)
 
 
 def _troubles(report: StatusReport, style: Style) -> Iterator[str]:

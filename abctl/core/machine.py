@@ -231,10 +231,9 @@ def check_install(host: Host, version: Version | None, sha256: Digest | None) ->
         )
     reason = find_refusal(host, version, sha256)
     if reason:
-        what = version or f"the release with SHA-256 {sha256}"
-        raise VersionRefused(
-            f"{what} is refused here: {reason}; 'abctl allow {version or 'VERSION'}' takes that back"
-        )
+        recorded = host.record.find_refusal(version, sha256)
+        refused = recorded.version if recorded else version
+        raise VersionRefused(f"{refused} is refused here: {reason}; 'abctl allow {refused}' takes that back")
     return env.primary.other
 
 

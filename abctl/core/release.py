@@ -101,7 +101,7 @@ class Manifest(BaseModel):
 
     model_config = _STRICT | {"title": "abctl release manifest"}
 
-    format: Literal[1]
+    format: Annotated[int, Field(ge=1, le=1)]
     version: Annotated[
         Version,
         Field(pattern=rf"^[A-Za-z0-9][A-Za-z0-9.+~_-]{{0,{VERSION_MAX - 1}}}$"),

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from abctl.core import record as records
 from abctl.core.bootenv import BLOCK_SIZE, OLDER_BLOCK_SIZE, Copy, EnvFiles
-from abctl.core.command_line import parse_command_line
+from abctl.core.command_line import GrubsWord, parse_command_line
 from abctl.core.events import Running
 from abctl.core.found import Extent
 from abctl.core.layout import Layout, LogicalVolume
@@ -42,13 +42,26 @@ class LivePaths:
         return self.root / path.lstrip("/")
 
 
+def check_started_by_grub(paths: LivePaths = LivePaths()) -> None:
+    """Raise NotAHost where the kernel's command line names no slot set."""
+    if _read_command_line(paths).slot_set is None:
+        raise NotAHost("this machine was not started by abctl's GRUB: name a disk with --disk")
+
+
+def _read_command_line(paths: LivePaths) -> GrubsWord:
+    return parse_command_line(_read_text(paths / "proc/cmdline"))
+
+
 def find_live_disk(paths: LivePaths = LivePaths()) -> Path:
     """Return the disk that this host runs from: the one with the mounted grub partition."""
-    table = MountTable(paths.root)
+    return paths / f"dev/{_find_disk(MountTable(paths.root), paths)}"
+
+
+def _find_disk(table: MountTable, paths: LivePaths) -> str:
     disk = table.find_disk(_find_mount(table, paths.grub, "the grub partition"))
     if disk is None:
-        raise DiskUnusable(f"{paths.grub} is not a partition of a disk: name the disk with --disk")
-    return paths / f"dev/{disk}"
+        raise DiskUnusable(f"{paths.grub} is not on a partition of a disk: name the disk with --disk")
+    return disk
 
 
 def _find_mount(table: MountTable, point: str, what: str) -> Mount:
@@ -59,6 +72,29 @@ def _find_mount(table: MountTable, point: str, what: str) -> Mount:
     return mount
 
 
+class _MountedSlots:
+    """Which slots are mounted where. Partitions count only on the disk that holds the grub partition."""
+
+    def __init__(self, layout: Layout, paths: LivePaths) -> None:
+        self.table = MountTable(paths.root)
+        grub = self.table.find(paths.grub)
+        self._disk = self.table.find_disk(grub) if grub else None
+        self._slots = {_volume_name(layout, slot): slot for slot in ALL_SLOTS}
+
+    def find(self, mount: Mount) -> Slot | None:
+        """Return the slot whose volume is mounted, or None where that is no slot."""
+        for layer in self.table.layers_of(mount):
+            name = layer.mapped or (layer.partition if layer.disk == self._disk else None)
+            if name in self._slots:
+                return self._slots[name]
+        return None
+
+
+def _volume_name(layout: Layout, slot: Slot) -> str:
+    volume = layout.find_slot(slot)
+    return mapped_name(layout, volume) if isinstance(volume, LogicalVolume) else volume.name
+
+
 class LiveSystem:
     """The running system; implements ports.System."""
 
@@ -67,23 +103,17 @@ class LiveSystem:
         self._paths = paths
 
     def running(self) -> Running:
-        word = parse_command_line(_read_text(self._paths / "proc/cmdline"))
-        if word.slot_set is None:
-            raise NotAHost("this machine was not started by abctl's GRUB: name a disk with --disk")
-        table = MountTable(self._paths.root)
+        check_started_by_grub(self._paths)
+        word = _read_command_line(self._paths)
+        mounted = _MountedSlots(self._layout, self._paths)
         return Running(
             kernel=word.slot_set,
-            root=self._find_slot_set(table, "/", Part.ROOT),
-            boot=self._find_slot_set(table, self._paths.boot, Part.BOOT),
+            root=_find_slot_set(mounted, "/", Part.ROOT),
+            boot=_find_slot_set(mounted, self._paths.boot, Part.BOOT),
             why=word.why,
             passed_over=word.passed_over,
             generation=word.generation,
         )
-
-    def _find_slot_set(self, table: MountTable, point: str, part: Part) -> SlotName | None:
-        mount = table.find(point)
-        slot = find_mounted_slot(self._layout, table, mount) if mount else None
-        return slot.slot_set if slot and slot.part is part else None
 
     def now(self) -> Seconds:
         return clock.now()
@@ -92,17 +122,10 @@ class LiveSystem:
         run("systemctl", "reboot")
 
 
-def find_mounted_slot(layout: Layout, table: MountTable, mount: Mount) -> Slot | None:
-    """Return the slot whose volume is mounted, or None where that is no slot."""
-    slots = {name: slot for slot in ALL_SLOTS for name in _names_of_slot(layout, slot)}
-    return next((slots[name] for name in table.names_of(mount) if name in slots), None)
-
-
-def _names_of_slot(layout: Layout, slot: Slot) -> tuple[str, ...]:
-    volume = layout.find_slot(slot)
-    if isinstance(volume, LogicalVolume):
-        return (mapped_name(layout, volume),)
-    return volume.name, volume.uuid
+def _find_slot_set(mounted: _MountedSlots, point: str, part: Part) -> SlotName | None:
+    mount = mounted.table.find(point)
+    slot = mounted.find(mount) if mount else None
+    return slot.slot_set if slot and slot.part is part else None
 
 
 class LiveSlots:
@@ -113,26 +136,29 @@ class LiveSlots:
         self._paths = paths
 
     def path_of(self, slot: Slot) -> Path:
-        """Return the block device of ``slot``."""
+        """Return the block device of ``slot``; raise DiskUnusable where there is none."""
         volume = self._layout.find_slot(slot)
-        if isinstance(volume, LogicalVolume) and self._layout.volume_group:
-            return self._paths / f"dev/{self._layout.volume_group.name}/{volume.name}"
-        return self._paths / f"dev/disk/by-partuuid/{volume.uuid}"
+        if isinstance(volume, LogicalVolume):
+            path = self._paths / f"dev/mapper/{mapped_name(self._layout, volume)}"
+            if not path.exists():
+                group = self._layout.volume_group
+                remedy = f"activate it with 'vgchange -ay {group.name if group else ''}'"
+                raise DiskUnusable(f"slot {slot} is not there: {path} does not exist; {remedy}")
+            return path
+        table = MountTable(self._paths.root)
+        disk = _find_disk(table, self._paths)
+        partition = table.find_partition(disk, volume.name)
+        if partition is None:
+            raise DiskUnusable(f"slot {slot} is not there: /dev/{disk} has no partition {volume.name}")
+        return self._paths / f"dev/{partition}"
 
     def size_of(self, slot: Slot) -> int:
-        path = self.path_of(slot)
-        if not path.exists():
-            raise DiskUnusable(f"slot {slot} is not there: {path} does not exist; {self._say_remedy()}")
-        return size_of(path)
-
-    def _say_remedy(self) -> str:
-        group = self._layout.volume_group
-        return f"activate it with 'vgchange -ay {group.name}'" if group else "look with 'abctl disk check'"
+        return size_of(self.path_of(slot))
 
     def check_unused(self, slot: Slot) -> None:
-        table = MountTable(self._paths.root)
-        for mount in table.mounts:
-            if find_mounted_slot(self._layout, table, mount) == slot:
+        mounted = _MountedSlots(self._layout, self._paths)
+        for mount in mounted.table.mounts:
+            if mounted.find(mount) == slot:
                 raise InUse(f"slot {slot} is mounted on {mount.point}: unmount it first")
         path = self.path_of(slot)
         if path.is_block_device():

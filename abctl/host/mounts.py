@@ -41,6 +41,15 @@ def _unescape(text: str) -> str:
     return _ESCAPE.sub(lambda match: chr(int(match[1], 8)), text)
 
 
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """One of the block devices below a mount: a mapped volume, or a partition of a disk."""
+
+    mapped: str | None = None
+    partition: str | None = None
+    disk: str | None = None
+
+
 class MountTable:
     """The mounts of this machine; ``root`` is the folder that holds proc and sys."""
 
@@ -52,28 +61,38 @@ class MountTable:
         """Return what is seen at the mount point ``point``; None where nothing is mounted there."""
         return next((mount for mount in reversed(self.mounts) if mount.point == point), None)
 
-    def names_of(self, mount: Mount) -> Iterator[str]:
-        """Yield what the volume below a mount may be called: mapped names, partition names and UUIDs.
-
-        Where dm-verity or another mapping lies between, the names of what it maps follow.
-        """
+    def layers_of(self, mount: Mount) -> Iterator[Layer]:
+        """Yield the devices below a mount from the top: what dm-verity maps comes after dm-verity's own."""
         if (self._root / "sys/dev/block" / mount.device).exists():
-            yield from self._names_of_device(mount.device)
+            yield from self._layers_of_device(mount.device)
         else:
-            yield from _names_of_source(mount.source)
+            yield from (Layer(mapped=name) for name in _names_of_source(mount.source))
 
-    def _names_of_device(self, device: str) -> Iterator[str]:
-        folder = self._root / "sys/dev/block" / device
-        yield from filter(None, (_read(folder / "dm/name"),))
-        values = dict(line.partition("=")[::2] for line in _read(folder / "uevent").splitlines())
-        yield from (values[key] for key in ("PARTNAME", "PARTUUID") if values.get(key))
+    def _layers_of_device(self, device: str) -> Iterator[Layer]:
+        folder = (self._root / "sys/dev/block" / device).resolve()
+        is_partition = (folder / "partition").exists()
+        yield Layer(
+            mapped=_read(folder / "dm/name") or None,
+            partition=_read_name(folder) if is_partition else None,
+            disk=folder.parent.name if is_partition else None,
+        )
         for below in sorted((folder / "slaves").glob("*")):
-            yield from self._names_of_device(_read(below / "dev"))
+            yield from self._layers_of_device(_read(below / "dev"))
 
     def find_disk(self, mount: Mount) -> str | None:
         """Return the kernel's name of the disk whose partition is mounted, for example ``sda``."""
-        folder = (self._root / "sys/dev/block" / mount.device).resolve()
-        return folder.parent.name if (folder / "partition").exists() else None
+        return next((layer.disk for layer in self.layers_of(mount) if layer.disk), None)
+
+    def find_partition(self, disk: str, name: str) -> str | None:
+        """Return the kernel's name of the partition ``name`` of a disk, for example ``sda5``."""
+        folders = (self._root / "sys/class/block" / disk).resolve().glob("*/partition")
+        return next((path.parent.name for path in folders if _read_name(path.parent) == name), None)
+
+
+def _read_name(folder: Path) -> str | None:
+    """Return a partition's name in the partition table."""
+    lines = _read(folder / "uevent").splitlines()
+    return next((line.partition("=")[2] for line in lines if line.startswith("PARTNAME=")), None)
 
 
 def _read(path: Path) -> str:

@@ -1,0 +1,43 @@
+"""What the tests of the data path share: a disk in memory, releases that fit it, and a server."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from abctl.core.slot import Part
+from tests.fake_volumes import MemoryDisk, make_images
+from tests.hostile_server import HostileServer, serve_hostile
+from tests.releases import Archive, Release, pack_archive, pack_release
+
+
+@pytest.fixture
+def memory_disk() -> MemoryDisk:
+    return MemoryDisk()
+
+
+@pytest.fixture
+def server() -> Iterator[HostileServer]:
+    with serve_hostile() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def images(tmp_path_factory: pytest.TempPathFactory) -> dict[Part, Path]:
+    return make_images(tmp_path_factory.mktemp("images"))
+
+
+@pytest.fixture
+def release(tmp_path: Path, images: dict[Part, Path]) -> Release:
+    """A release directory that a test may spoil."""
+    return pack_release(tmp_path / "release", "2.0.0", images)
+
+
+@pytest.fixture(scope="session")
+def sound_release(tmp_path_factory: pytest.TempPathFactory, images: dict[Part, Path]) -> Release:
+    return pack_release(tmp_path_factory.mktemp("release"), "2.0.0", images)
+
+
+@pytest.fixture(scope="session")
+def archive(tmp_path_factory: pytest.TempPathFactory, images: dict[Part, Path]) -> Archive:
+    return pack_archive(tmp_path_factory.mktemp("archive") / "update-img.tar.zst", "2.0.0", images)
