@@ -36,7 +36,8 @@ class Story:
     def abctl(self, *arguments: str, fails: bool = False) -> None:
         """Run a command on the virtual host and show it; ``fails`` says that it must be refused."""
         booted = ("--booted", self.host.booted) if self.host.booted else ()
-        shown = ["abctl", "--disk", self.host.image.name, *booted, *arguments]
+        target = () if arguments[0] == "disk" else ("--disk", self.host.image.name, *booted)
+        shown = ["abctl", *target, *arguments]
         print(_bold("$ " + shlex.join(shown)), flush=True)
         done = subprocess.run([ABCTL, *shown[1:]], cwd=self.host.image.parent, check=False)
         if bool(done.returncode) != fails:
@@ -82,7 +83,7 @@ def _tell(story: Story, releases: dict[str, Release], url: str) -> None:
         "--sha256",
         first.manifest_sha256,
     )
-    story.abctl("disk", "show")
+    story.abctl("disk", "show", host.image.name)
     story.power_on()
     story.abctl("status")
 

@@ -3,7 +3,7 @@
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 
 from abctl.core.bootenv import (
     BlockDamaged,
@@ -17,13 +17,14 @@ from abctl.core.bootenv import (
     decode_older,
     encode,
     encode_older,
+    read_boot_env,
 )
-from abctl.core.machine import Allow, MarkBad, RollBack, Running
+from abctl.core.machine import Running
 from abctl.core.record import Record, Refusal
 from abctl.core.slot import SlotName
 from abctl.core.units import Seconds, Version
 from abctl.errors import AbctlError
-from tests.invariants import check
+from tests.invariants import assert_one_loss_changes_nothing, check
 from tests.world import Content, Kind, Release, State, Tear, World
 
 NOW = Seconds(0)
@@ -32,9 +33,9 @@ RELEASES = (
     Release(Version("2"), Kind.GOOD),
     Release(Version("2"), Kind.PANICS),
     Release(Version("2"), Kind.NO_KERNEL),
-    Release(Version("2"), Kind.UNHEALTHY),
 )
-TEARS = ((0, True), (300, True), (300, False))
+VERSIONS = {FIRST.version, *(release.version for release in RELEASES)}
+TEARS = ((0, True), (100, True), (412, False))
 NEWEST, OLD = 10, 9
 TORN = b"\0" * 512
 
@@ -125,6 +126,8 @@ def key_of(state: State) -> tuple[object, ...]:
         state.unwritable,
         state.verified,
         state.trusted,
+        state.given_up,
+        state.fell_back,
     )
 
 
@@ -133,18 +136,17 @@ def key_of(state: State) -> tuple[object, ...]:
 Action = Callable[[World], object]
 
 
-def events_of(state: State) -> Iterator[tuple[str, Action]]:
+def events() -> Iterator[tuple[str, Action]]:
     """Yield all that people do; with nothing running they work on the disk from outside."""
-    yield "power on", lambda world: world.power_on()
+    yield "power on", World.power_on
+    yield "confirm", World.confirm
+    yield "roll back", World.roll_back
     for release in RELEASES:
-        yield f"install {release}", lambda world, release=release: world.install(release)
-    yield "confirm", lambda world: world.confirm()
-    yield "roll back", lambda world: world.do(RollBack(NOW))
+        yield f"install {release.kind}", partial(World.install, release=release)
     for name in SlotName:
-        yield f"mark {name} bad", lambda world, name=name: world.do(MarkBad(NOW, name, "an admin said so"))
-    for refusal in state.record.refusals:
-        version = refusal.version
-        yield f"allow {version}", lambda world, version=version: world.do(Allow(NOW, version))
+        yield f"mark {name} bad", partial(World.mark_bad, slot_set=name)
+    for version in sorted(VERSIONS):
+        yield f"allow {version}", partial(World.allow, version=version)
 
 
 def cuts_of(world: World) -> Iterator[State]:
@@ -154,47 +156,86 @@ def cuts_of(world: World) -> Iterator[State]:
             yield replace(write.torn(Tear(number, at, from_front)), running=Running())
 
 
-@dataclass
-class Coverage:
-    """What an enumeration went through."""
+def faults_of(state: State) -> Iterator[State]:
+    """Yield the state with one thing broken: a file lost, torn or not to be written, or a kernel lost."""
+    files = state.files
+    for copy in Copy:
+        yield replace(state, files=files.with_copy(copy, None))
+        yield replace(state, files=files.with_copy(copy, (files[copy] or b"")[:60].ljust(512, b"\0")))
+        yield replace(state, unwritable=frozenset({copy}))
+    yield replace(state, files=EnvFiles(older=files.older))
+    for name in SlotName:
+        contents = {**state.contents, name: Content()}
+        yield replace(
+            state, contents=contents, verified=state.verified - {name}, trusted=state.trusted - {name}
+        )
 
-    states: int = 0
+
+@dataclass
+class Enumeration:
+    """A walk through everything that is reachable, checking the invariants in each state.
+
+    With ``with_faults`` one thing breaks, at any moment, until all is in step again. Without
+    ``keep_record`` the config volume is broken, so that nothing is ever refused by the record.
+    """
+
+    keep_record: bool
+    with_faults: bool
+    states: dict[tuple[object, ...], State] = field(default_factory=dict)
     events: int = 0
     refused: int = 0
     cuts: int = 0
-    boots: set[tuple[object, ...]] = field(default_factory=set)
+    faults: int = 0
+    installable: set[tuple[object, ...]] = field(default_factory=set)
+    came_from: dict[tuple[object, ...], set[tuple[object, ...]]] = field(default_factory=dict)
+    _todo: deque[tuple[State, bool]] = field(default_factory=deque)
+    _known: set[int] = field(default_factory=set)
 
-
-def explore(starts: list[State], coverage: Coverage, limit: int = 10**9) -> dict[tuple[object, ...], State]:
-    """Go through everything that is reachable, and check the invariants in each state."""
-    seen: dict[tuple[object, ...], State] = {}
-    todo: deque[State] = deque()
-
-    def reach(state: State) -> None:
+    def reach(self, state: State, *, damaged: bool = False) -> tuple[object, ...]:
+        """Check a state, come back to it later unless it was reached before, and return its key."""
+        if not self.keep_record:
+            state = replace(state, record=Record(), fell_back=frozenset())
+        raw = hash((key_of(state), damaged))
+        if raw in self._known:
+            return ()
+        self._known.add(raw)
         state = canonical(state)
         key = key_of(state)
-        if key not in seen:
-            seen[key] = state
-            check(state)
-            todo.append(state)
+        # What is whole again forgets that it was damaged.
+        damaged = damaged and not (read_boot_env(state.files).in_step and not state.unwritable)
+        if key not in self.states and (*key, damaged) not in self.states:
+            self.states[(*key, damaged) if damaged else key] = state
+            check(state, damaged=damaged)
+            self._todo.append((state, damaged))
+        return key
 
-    for start in starts:
-        reach(start)
-    while todo and len(seen) < limit:
-        state = todo.popleft()
-        for name, action in events_of(state):
-            world = World(state)
-            coverage.events += 1
-            try:
-                action(world)
-            except AbctlError:
-                coverage.refused += 1
-            except AssertionError as error:
-                error.add_note(f"{name} in {state}")
-                raise
-            for cut in cuts_of(world):
-                coverage.cuts += 1
-                reach(cut)
-            reach(world.state)
-    coverage.states = len(seen)
-    return seen
+    def walk(self, limit: int = 10**9) -> None:
+        while self._todo and len(self.states) < limit:
+            state, damaged = self._todo.popleft()
+            for name, action in events():
+                try:
+                    self.step(state, name, action, damaged)
+                except AssertionError as error:
+                    error.add_note(f"{name} in {state}")
+                    raise
+            if self.with_faults and not damaged:
+                self.break_things(state)
+
+    def step(self, state: State, name: str, action: Action, damaged: bool) -> None:
+        world = World(state)
+        self.events += 1
+        try:
+            action(world)
+        except AbctlError:
+            self.refused += 1
+        for cut in cuts_of(world):
+            self.cuts += 1
+            self.reach(cut, damaged=damaged)
+        self.reach(world.state, damaged=damaged)
+
+    def break_things(self, state: State) -> None:
+        if read_boot_env(state.files).in_step:
+            assert_one_loss_changes_nothing(state)
+        for broken in faults_of(state):
+            self.faults += 1
+            self.reach(broken, damaged=True)

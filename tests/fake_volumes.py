@@ -26,7 +26,7 @@ from abctl.core.units import KIB, MIB, Seconds, Version
 from abctl.errors import InUse, WriteFailed
 from abctl.update.operate import Ports
 
-SLOT_SIZES = {Part.BOOT: 3 * MIB, Part.ROOT: 4 * MIB, Part.VAR: 17 * MIB}
+SLOT_SIZES = {Part.BOOT: 3 * MIB, Part.ROOT: 4 * MIB, Part.VAR: 1 * MIB}
 BOOT_IMAGE_SIZE = 2 * MIB + 36 * KIB
 ROOT_IMAGE_SIZE = 3 * MIB + 4 * KIB
 LAYOUT = "hostos-small"
@@ -44,8 +44,9 @@ class Snapshot:
 class MemoryDisk:
     """Slot set A runs and is the primary; B holds an older release. Implements the ports of a whole disk."""
 
-    def __init__(self) -> None:
-        self.slots = {slot: bytearray(_old_content(slot)) for slot in ALL_SLOTS}
+    def __init__(self, var_size: int = SLOT_SIZES[Part.VAR]) -> None:
+        sizes = {**SLOT_SIZES, Part.VAR: var_size}
+        self.slots = {slot: bytearray(_old_content(slot, sizes[slot.part])) for slot in ALL_SLOTS}
         env = BootEnv(
             primary=SlotName.A,
             slot_sets={
@@ -122,9 +123,9 @@ class MemoryDisk:
 
 
 @cache
-def _old_content(slot: Slot) -> bytes:
+def _old_content(slot: Slot, size: int) -> bytes:
     """What an older release left in a slot: noise everywhere."""
-    return random.Random(slot.name).randbytes(MIB) * (SLOT_SIZES[slot.part] // MIB)
+    return random.Random(slot.name).randbytes(MIB) * (size // MIB)
 
 
 class _Grub:

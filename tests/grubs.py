@@ -4,7 +4,7 @@ import atexit
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 from abctl.core.bootenv import (
@@ -62,6 +62,12 @@ class Boot:
     @property
     def files(self) -> EnvFiles:
         return self.stages[-1]
+
+
+@lru_cache(maxsize=200_000)
+def predict_boot(files: EnvFiles, kernels: tuple[bool, bool], unwritable: frozenset[Copy]) -> Boot:
+    """The same, remembered."""
+    return predict(files, dict(zip(SlotName, kernels, strict=True)), unwritable)
 
 
 def predict(files: EnvFiles, kernels: Kernels = BOTH_KERNELS, unwritable: Collection[Copy] = ()) -> Boot:

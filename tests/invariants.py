@@ -2,34 +2,42 @@
 
 from dataclasses import replace
 
-from abctl.core.bootenv import MAX_ATTEMPTS, Copy, EnvFiles, read_boot_env
+from abctl.core.bootenv import MAX_ATTEMPTS, Copy, EnvFiles, Why, read_boot_env
+from abctl.core.machine import Host, find_refusal
+from tests.grubs import Boot
 from tests.world import State, World
 
-# A lost or damaged copy may give a trial its attempts back, once.
+# A damaged copy may give a trial its attempts back, once.
 PATIENCE = 2 * MAX_ATTEMPTS + 2
 
 
-def check(state: State) -> None:
-    """Assert that power may fail now, and come back, without harm."""
+def check(state: State, *, damaged: bool = False) -> None:
+    """Assert that power may fail now, and come back, without harm.
+
+    ``damaged`` is True where more has happened to the grub partition than power cuts.
+    """
     assert_trial_is_whole(state)
-    assert_comes_up(state)
+    assert_comes_up(state, MAX_ATTEMPTS if not damaged else PATIENCE)
+    assert_refused(state)
 
 
-def assert_comes_up(state: State) -> None:
+def assert_comes_up(state: State, most_panics: int) -> None:
     """Invariants 1, 4, 8, 9 and 10, where nobody ever does anything but power the host on again."""
-    world = World(replace(state, unwritable=state.unwritable))
+    world, panics = World(state), 0
     intact = [name for name in state.trusted if state.contents[name].runs]
-    booted = None
-    for _ in range(PATIENCE):
+    for _ in range(PATIENCE + 1):
         before = world.state.files
         booted = world.start_grub().booted
         if booted is None:
             assert not intact, "GRUB gives up although a good slot set is there"
             return
-        assert world.state.contents[booted].release is not None, f"GRUB boots {booted}, which is torn"
+        content = world.state.contents[booted]
+        assert content.release is not None, f"GRUB boots {booted}, which is torn"
+        panics += not content.runs
         if world.state.files == before:
             break
-    assert not intact or (booted and world.state.contents[booted].runs), f"{booted} is booted for ever"
+    assert not intact or content.runs, f"{booted} panics for ever"
+    assert not intact or panics <= most_panics, f"{panics} boots of a slot set that panics"
 
 
 def assert_trial_is_whole(state: State) -> None:
@@ -38,3 +46,26 @@ def assert_trial_is_whole(state: State) -> None:
         env = read_boot_env(EnvFiles(**{copy.name.lower(): state.files[copy]})).env
         if env and env.trial:
             assert env.trial.slot_set in state.verified, f"{copy} has a trial that was never verified"
+
+
+def assert_refused(state: State) -> None:
+    """Invariant 7: what fell back is refused until somebody allows it."""
+    env = state.env
+    for version in state.fell_back:
+        host = Host(env, state.running, state.record) if env else None
+        assert host is None or find_refusal(host, version, None), f"{version} fell back and is not refused"
+
+
+def assert_one_loss_changes_nothing(state: State) -> None:
+    """Invariant 10: with all copies in step, any one may be lost, and both if nothing is on trial."""
+    boot = boot_of(state.files, state)
+    for lost in Copy:
+        after = boot_of(state.files.with_copy(lost, None), state)
+        assert (after.booted, after.why) == (boot.booted, boot.why), f"without {lost} it is {after.booted}"
+    both = boot_of(EnvFiles(older=state.files.older), state)
+    if boot.why is Why.PRIMARY:
+        assert both.booted is boot.booted, f"without both copies it is {both.booted}"
+
+
+def boot_of(files: EnvFiles, state: State) -> Boot:
+    return World(replace(state, files=files)).start_grub()

@@ -30,6 +30,11 @@ _UUID_SPACE = uuid.UUID("0d9fae4e-9d52-4b55-9c6e-3a1f5c1a7b11")
 # What GRUB 2.06 cannot read is left out, and so is the journal: the images are read only.
 _FEATURES = "^has_journal,^metadata_csum_seed,^orphan_file"
 _SUFFIXES = {Compression.NONE: "", Compression.GZIP: ".gz", Compression.ZSTD: ".zst"}
+# As the zstd program does it.
+_ZSTD: dict[int, int] = {
+    zstd.CompressionParameter.compression_level: 3,
+    zstd.CompressionParameter.checksum_flag: 1,
+}
 _BUSYBOX_NAMES = ("cat", "ls", "mount", "sh", "umount")
 
 Images = Mapping[Part, Path]
@@ -208,7 +213,7 @@ def pack_file(source: Path, target: Path, compression: Compression) -> None:
                 with gzip.GzipFile("", "wb", 1, file, 0) as packer:
                     shutil.copyfileobj(reader, packer, MIB)
             case Compression.ZSTD:
-                with zstd.ZstdFile(file, "w", level=3) as packer:
+                with zstd.ZstdFile(file, "w", options=_ZSTD) as packer:
                     shutil.copyfileobj(reader, packer, MIB)
 
 

@@ -85,6 +85,16 @@ def fell_back_unsettled() -> World:
     return world
 
 
+def no_kernel_unsettled() -> World:
+    """The kernel of 3.0.0 in A could not be loaded, and nothing has recorded that yet."""
+    world = confirmed()
+    world.install(Release(THREE.version, Kind.NO_KERNEL))
+    boot = world.start_grub()
+    assert boot.booted is B
+    world.state = replace(world.state, running=Running(B, B, B, boot.why, boot.passed_over, boot.generation))
+    return world
+
+
 def fell_back() -> World:
     world = confirmed()
     world.install(THREE)
@@ -198,6 +208,7 @@ STORIES: tuple[Story, ...] = (
     on_last_attempt,
     confirmed,
     fell_back_unsettled,
+    no_kernel_unsettled,
     fell_back,
     no_kernel,
     allowed,

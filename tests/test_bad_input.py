@@ -164,6 +164,7 @@ def test_a_source_that_is_not_there_is_named(tmp_path: Path) -> None:
         "folder": SourceNotFound,
         "text.tar": BadArchive,
         "pipe": SourceNotFound,
+        "null\0byte": SourceNotFound,
     }.items():
         with pytest.raises(error, match=name):
             locate_release(str(tmp_path / name), WRONG)

@@ -23,7 +23,7 @@ from abctl.core.units import GIB, MIB, Bytes, Seconds
 from abctl.errors import AbctlError, BadLayout, DiskUnusable, InUse, WouldOverwrite, WriteFailed
 from abctl.host.block import ExtentVolume
 from abctl.host.create import create_disk
-from abctl.host.disk import DiskGrubPartition, DiskRecord, DiskSlots, check_disk, open_disk
+from abctl.host.disk import Disk, DiskGrubPartition, DiskRecord, DiskSlots, check_disk, open_disk
 from abctl.host.layouts import read_layout
 from tests.disks import (
     BLOCK,
@@ -48,26 +48,26 @@ KINDS = [GUEST, pytest.param(HOST, marks=NEEDS_LOOP)]
 
 
 @pytest.fixture(scope="session")
-def images(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def disk_images(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("disks")
     names = [GUEST] if LOOP_PROBLEM else [GUEST, HOST]
     return {name: make_image(folder / f"{name}.img", name) for name in names}
 
 
 @pytest.fixture(params=KINDS)
-def image(request: pytest.FixtureRequest, images: dict[str, Path], tmp_path: Path) -> Path:
+def image(request: pytest.FixtureRequest, disk_images: dict[str, Path], tmp_path: Path) -> Path:
     """A disk of each kind, of the test's own."""
-    return copy_image(images[request.param], tmp_path / "disk.img")
+    return copy_image(disk_images[request.param], tmp_path / "disk.img")
 
 
 @pytest.fixture
-def guest(images: dict[str, Path], tmp_path: Path) -> Path:
-    return copy_image(images[GUEST], tmp_path / "disk.img")
+def guest(disk_images: dict[str, Path], tmp_path: Path) -> Path:
+    return copy_image(disk_images[GUEST], tmp_path / "disk.img")
 
 
 @pytest.fixture
-def host(images: dict[str, Path], tmp_path: Path) -> Path:
-    return copy_image(images[HOST], tmp_path / "disk.img")
+def host(disk_images: dict[str, Path], tmp_path: Path) -> Path:
+    return copy_image(disk_images[HOST], tmp_path / "disk.img")
 
 
 def place_of(image: Path, role: Role) -> Extent:
@@ -161,12 +161,12 @@ def test_slots_start_empty(image: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", KINDS)
 def test_the_same_layout_gives_the_same_bytes(
-    images: dict[str, Path], tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+    disk_images: dict[str, Path], tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TZ", "Asia/Tokyo")
     monkeypatch.setenv("HOME", str(tmp_path))
     again = make_image(tmp_path / "another name.img", name)
-    run("cmp", images[name], again)
+    run("cmp", disk_images[name], again)
 
 
 def test_source_date_epoch_is_the_time_of_the_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -534,6 +534,16 @@ def mounted(device: str, folder: Path) -> Iterator[None]:
         run("umount", folder)
 
 
+@contextmanager
+def claimed(device: str) -> Iterator[None]:
+    """Open a device for nobody else, as the kernel does for what is mounted."""
+    claim = os.open(device, os.O_RDONLY | os.O_EXCL)
+    try:
+        yield
+    finally:
+        os.close(claim)
+
+
 def make_system(image: Path, slot: Slot) -> Extent:
     """Put a small ext4 file system into a slot, and return where it is."""
     system = image.with_suffix(".system")
@@ -577,17 +587,29 @@ def test_a_slot_that_is_mounted_from_the_device_is_in_use(image: Path, tmp_path:
 
 
 @needs_loop
+def test_a_mounted_volume_is_not_written_behind_the_back_of_its_file_system(
+    image: Path, tmp_path: Path
+) -> None:
+    disk = open_disk(image)
+    with attached(image, place_of(image, Role.CONFIG)) as device, mounted(device, tmp_path / "folder"):
+        DiskGrubPartition(disk).overwrite(Copy.SECOND, BLOCK)
+        with pytest.raises(InUse, match="config is mounted"):
+            DiskRecord(disk).write(Record(serial=1))
+    with attached(image, place_of(image, Role.GRUB)) as device, claimed(device):
+        DiskRecord(disk).write(Record(serial=1))
+        with pytest.raises(InUse, match="grub is open in another program"):
+            DiskGrubPartition(disk).overwrite(Copy.SECOND, BLOCK)
+        assert DiskGrubPartition(disk).read() == STATE.env
+
+
+@needs_loop
 def test_a_device_that_another_program_has_claimed_is_in_use(image: Path) -> None:
     slots = DiskSlots(open_disk(image))
     place = open_disk(image).places_of(open_disk(image).layout.find_slot(B_BOOT))[0]
-    with attached(image, place) as device:
-        claim = os.open(device, os.O_RDONLY | os.O_EXCL)
-        try:
-            with pytest.raises(InUse, match=f"B_boot is open in another program .by {device}."):
-                slots.check_unused(B_BOOT)
-            slots.check_unused(B_ROOT)
-        finally:
-            os.close(claim)
+    with attached(image, place) as device, claimed(device):
+        with pytest.raises(InUse, match=f"B_boot is open in another program .by {device}."):
+            slots.check_unused(B_BOOT)
+        slots.check_unused(B_ROOT)
 
 
 def test_an_image_that_a_virtual_machine_has_open_is_in_use(image: Path) -> None:
@@ -613,6 +635,74 @@ def test_another_abctl_that_only_looks_is_not_in_the_way(image: Path) -> None:
     with image.open("rb") as other:
         fcntl.flock(other, fcntl.LOCK_SH)
         slots.check_unused(B_BOOT)
+
+
+def make_fake_sys(root: Path, name: str, disk: Disk, mounts: str) -> None:
+    """Describe the device ``name`` to have partitions and active volumes, as on a host that runs LVM."""
+    home = disk.table.find("hostlvm")
+    assert home is not None
+    facts = {
+        f"{name}/dev": "7:99",
+        f"{name}/size": f"{disk.table.disk_size // 512}",
+        f"{name}/{name}p3/start": f"{home.start_sector}",
+        f"{name}/{name}p3/size": f"{home.sectors}",
+        f"{name}p3/dev": "259:3",
+        "dm-0/dev": "253:0",
+        "dm-0/dm/name": "hostlvm-A_boot",
+        "dm-0/dm/uuid": "LVM-something",
+        "dm-1/dev": "253:1",
+        "dm-1/dm/name": "hostlvm-B_boot",
+        "dm-1/dm/uuid": "LVM-something",
+        "dm-2/dev": "253:2",
+        "dm-2/dm/name": "secret",
+        "dm-2/dm/uuid": "CRYPT-something",
+    }
+    for path, text in facts.items():
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_text(text + "\n")
+    (root / f"{name}p3/holders/dm-0").mkdir(parents=True)
+    (root / f"{name}p3/holders/dm-1").mkdir()
+    (root / "mountinfo").write_text(mounts)
+
+
+@needs_loop
+@pytest.mark.parametrize(
+    ("number", "used"),
+    [("253:0", A_BOOT), ("253:1", B_BOOT), ("253:9", None)],
+    ids=["A_boot", "B_boot", "none"],
+)
+def test_only_the_volume_of_an_active_group_that_is_mounted_is_in_use(
+    host: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: str, used: Slot | None
+) -> None:
+    """This machine has no device mapper, so the kernel's account of one is made up here."""
+    mounts = f"36 35 {number} / /some\\040where rw,relatime - ext4 /dev/mapper/x rw\n"
+    with attached(host) as device:
+        disk = open_disk(Path(device))
+        make_fake_sys(tmp_path / "sys", Path(device).name, disk, mounts)
+        monkeypatch.setattr("abctl.host.in_use._SYS_BLOCK", tmp_path / "sys")
+        monkeypatch.setattr("abctl.host.in_use._MOUNTS", tmp_path / "sys/mountinfo")
+        for slot in ALL_SLOTS:
+            if slot == used:
+                with pytest.raises(InUse, match=f"{slot} is mounted on /some where .by /dev/dm-"):
+                    DiskSlots(disk).check_unused(slot)
+            else:
+                DiskSlots(disk).check_unused(slot)
+
+
+@needs_loop
+def test_a_volume_below_another_mapping_is_in_use(
+    host: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mounts = "36 35 253:2 / /secret rw - ext4 /dev/mapper/secret rw\n"
+    with attached(host) as device:
+        disk = open_disk(Path(device))
+        make_fake_sys(tmp_path / "sys", Path(device).name, disk, mounts)
+        (tmp_path / "sys/dm-1/holders/dm-2").mkdir(parents=True)
+        monkeypatch.setattr("abctl.host.in_use._SYS_BLOCK", tmp_path / "sys")
+        monkeypatch.setattr("abctl.host.in_use._MOUNTS", tmp_path / "sys/mountinfo")
+        with pytest.raises(InUse, match="B_boot is mounted on /secret"):
+            DiskSlots(disk).check_unused(B_BOOT)
+        DiskSlots(disk).check_unused(A_BOOT)
 
 
 @needs_loop

@@ -21,7 +21,7 @@ def test_a_block_gives_back_what_was_put_in(values: dict[str, str]) -> None:
 @given(values=st.dictionaries(NAMES, VALUES.filter(lambda value: "\n" not in value), max_size=6))
 def test_grubs_own_tool_lists_what_was_put_in(tmp_path: Path, values: dict[str, str]) -> None:
     (tmp_path / "grubenv").write_bytes(make_block(values, 1024))
-    command = ["grub-editenv", tmp_path / "grubenv", "list"]
+    command = ["grub-editenv", str(tmp_path / "grubenv"), "list"]
     listed = subprocess.run(command, capture_output=True, check=True).stdout.decode("latin-1")
     assert listed == "".join(f"{name}={value}\n" for name, value in values.items())
 

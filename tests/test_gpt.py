@@ -3,7 +3,10 @@
 import json
 import os
 import shutil
+import struct
+import sys
 import tempfile
+import zlib
 from pathlib import Path
 
 import parted
@@ -11,12 +14,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from abctl.core.found import Extent
 from abctl.core.layout import Layout
 from abctl.core.units import MIB
 from abctl.errors import DiskUnusable, ToolFailed
 from abctl.host.gpt import parse_sfdisk, read_table, write_table
 from abctl.host.layouts import list_layouts, read_layout
-from tests.disks import flip, run
+from abctl.host.loop import attach_loop
+from tests.disks import flip, needs_loop, run
 
 GUEST = "guestos-small"
 
@@ -73,6 +78,59 @@ def test_a_damaged_primary_table_is_refused_although_the_backup_is_there(disk: P
         read_table(disk)
 
 
+def change_entry(path: Path, number: int, offset: int, data: bytes) -> None:
+    """Change the entry of a partition in the table and in its backup, and make the checksums right again."""
+    raw = bytearray(path.read_bytes())
+    for header in (512, len(raw) - 512):
+        (length,) = struct.unpack_from("<I", raw, header + 12)
+        entries, count, size = struct.unpack_from("<QII", raw, header + 72)
+        start = entries * 512 + (number - 1) * size + offset
+        raw[start : start + len(data)] = data
+        table = raw[entries * 512 : entries * 512 + count * size]
+        struct.pack_into("<I", raw, header + 88, zlib.crc32(table))
+        struct.pack_into("<I", raw, header + 16, 0)
+        struct.pack_into("<I", raw, header + 16, zlib.crc32(raw[header : header + length]))
+    path.write_bytes(raw)
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Path:
+    path = tmp_path / "disk.img"
+    path.write_bytes(bytes(8 * MIB))
+    lines = "label: gpt\nstart=2048, size=2048, name=esp\nstart=4096, size=2048, name=grub\n"
+    run("sfdisk", "--no-reread", "--no-tell-kernel", "-q", path, stdin=lines)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("offset", "data", "words"),
+    [
+        (32, struct.pack("<Q", 3000), "Can't have overlapping partitions"),
+        (40, struct.pack("<Q", 2048), "end before the start"),
+        (40, struct.pack("<Q", 10**9), "outside the disk"),
+        (0, bytes(16), "sfdisk and libparted read different partitions"),
+    ],
+)
+def test_a_table_with_right_checksums_that_makes_no_sense_is_refused(
+    small: Path, offset: int, data: bytes, words: str
+) -> None:
+    change_entry(small, 2, offset, data)
+    with pytest.raises(DiskUnusable, match=words):
+        read_table(small)
+
+
+def test_a_name_cannot_play_with_the_terminal(small: Path) -> None:
+    change_entry(small, 2, 56, "\x1b[2Jé".encode("utf-16-le"))
+    assert [p.name for p in read_table(small).partitions] == ["esp", "\ufffd[2Jé"]
+
+
+def test_a_name_with_other_letters_is_read_in_any_locale(small: Path) -> None:
+    change_entry(small, 2, 56, "größe\0".encode("utf-16-le"))
+    program = "import sys; from pathlib import Path; from abctl.host.gpt import read_table\n"
+    program += "print(ascii([p.name for p in read_table(Path(sys.argv[1])).partitions]))"
+    assert run("env", "LC_ALL=C", sys.executable, "-c", program, small) == ascii(["esp", "größe"]) + "\n"
+
+
 def test_a_damaged_backup_table_is_only_remarked(disk: Path) -> None:
     whole = read_table(disk)
     flip(disk, disk.stat().st_size - 500)
@@ -113,10 +171,20 @@ def test_a_table_of_another_kind_is_refused(tmp_path: Path) -> None:
         read_table(path)
 
 
-def test_sectors_of_another_size_are_refused() -> None:
-    text = json.dumps({"partitiontable": {"label": "gpt", "sectorsize": 4096}})
-    with pytest.raises(DiskUnusable, match="sectors of 4096 bytes"):
-        parse_sfdisk(text, "disk", 0)
+@needs_loop
+def test_sectors_of_another_size_are_refused(disk: Path) -> None:
+    device = run("losetup", "-f", "--show", "-b", "4096", disk).strip()
+    try:
+        with pytest.raises(DiskUnusable, match="sectors of 4096 bytes"):
+            read_table(Path(device))
+    finally:
+        run("losetup", "-d", device)
+
+
+@needs_loop
+def test_a_disk_that_cannot_be_written_can_be_read(disk: Path) -> None:
+    with attach_loop(disk, Extent(0, disk.stat().st_size)) as device:
+        assert read_table(Path(device)) == read_table(disk)
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,8 @@ from abctl.update.install import fill_slot_set, install, plan_only
 from abctl.update.progress import Progress, Step
 from tests.fake_volumes import LAYOUT, MemoryDisk, make_images
 from tests.hostile_server import Behaviour, HostileServer
-from tests.releases import Archive, make_release, pack_archive, pack_release
+from tests.refusals import offer_of
+from tests.releases import Archive, Release, make_release, pack_archive, pack_release
 
 REPOSITORY = Path(__file__).parents[1]
 
@@ -152,6 +153,16 @@ def test_the_head_of_boot_is_the_last_thing_written(memory_disk: MemoryDisk, tmp
     install(memory_disk.ports, LAYOUT, locate_release(str(release.directory), release.manifest_sha256), look)
     assert heads
     assert not any(heads)
+
+
+def test_only_the_first_16_mib_of_var_are_emptied(release: Release) -> None:
+    disk = MemoryDisk(var_size=18 * MIB)
+    before = disk.take_snapshot()
+    install(disk.ports, LAYOUT, offer_of(release))
+    in_b, in_a = Slot(SlotName.B, Part.VAR), Slot(SlotName.A, Part.VAR)
+    assert not any(disk.slots[in_b][: 16 * MIB])
+    assert disk.slots[in_b][16 * MIB :] == before.slots[in_b][16 * MIB :]
+    assert disk.slots[in_a] == before.slots[in_a]
 
 
 def test_progress_tells_each_step_of_each_image_to_its_end(memory_disk: MemoryDisk, tmp_path: Path) -> None:

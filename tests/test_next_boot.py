@@ -101,7 +101,7 @@ def test_every_state_is_predicted_with_one_copy_missing(lost: Copy) -> None:
 def test_every_pair_of_attempts_in_two_copies_is_predicted(first: str, second: str) -> None:
     block = encode(BootEnv(A, Trial(B, 3), generation=5))
     blocks = [block.replace(b"attempts=3", f"attempts={text}".encode()) for text in (first, second)]
-    assert_predicted(EnvFiles(*blocks, encode_older(BootEnv(A))))
+    assert_predicted(EnvFiles(blocks[0], blocks[1], encode_older(BootEnv(A))))
 
 
 @pytest.mark.slow

@@ -1,8 +1,8 @@
 """A host without a machine: power-on is the real GRUB reading the whole disk image, in grub-emu.
 
-GRUB finds its scripts on the grub partition, and the kernel of a slot set through the real LVM and ext4. grub-emu
-has no kernel loader, so two script functions stand in for ``linux`` and ``initrd``; what would run then is
-played by reading the health check out of the slot set's root file system.
+GRUB finds its scripts on the grub partition, and the kernel of a slot set through the real LVM and ext4.
+grub-emu has no kernel loader, so two script functions stand in for ``linux`` and ``initrd``; what would
+run then is played by reading the health check out of the slot set's root file system.
 """
 
 import os

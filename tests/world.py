@@ -9,13 +9,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
-from abctl.core.bootenv import Copy, EnvFiles, Origin, next_boot
+from abctl.core.bootenv import BootEnv, Copy, EnvFiles, Origin, next_boot, read_boot_env
 from abctl.core.machine import (
+    Allow,
     Confirm,
     Event,
     Host,
     InstallStarted,
     InstallVerified,
+    MarkBad,
+    RollBack,
     Running,
 )
 from abctl.core.record import Record
@@ -25,7 +28,7 @@ from abctl.errors import AbctlError, InUse, StateUnwritable, WriteFailed
 from abctl.ports import Volume
 from abctl.update.operate import Ports, apply, settle
 from abctl.update.perform import HEAD_SIZE
-from tests.grubs import Boot, predict
+from tests.grubs import Boot, predict_boot
 
 VOLUME_SIZE = 2 * HEAD_SIZE
 ZEROS = b"\0"
@@ -105,9 +108,16 @@ class State:
     record: Record = field(default_factory=Record)
     running: Running = field(default_factory=Running)
     unwritable: frozenset[Copy] = frozenset()
-    # What the test knows, and no production code reads: which slot sets were verified and confirmed.
+    # What the tests know, and no production code reads: which slot sets were read back and matched, which
+    # ones somebody confirmed or gave up, and which versions GRUB fell back from.
     verified: frozenset[SlotName] = frozenset(SlotName)
     trusted: frozenset[SlotName] = frozenset(SlotName)
+    given_up: frozenset[SlotName] = frozenset()
+    fell_back: frozenset[Version] = frozenset()
+
+    @property
+    def env(self) -> BootEnv | None:
+        return read_boot_env(self.files).env
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +131,7 @@ class Write:
 class World:
     """One host and its power switch."""
 
-    def __init__(self, state: State, start_grub: Callable[..., Boot] = predict) -> None:
+    def __init__(self, state: State, start_grub: Callable[..., Boot] = predict_boot) -> None:
         self.state = state
         self.tear: Tear | None = None
         self.writes: list[Write] = []
@@ -183,6 +193,7 @@ class World:
                 contents={**state.contents, target: content},
                 verified=state.verified - {target},
                 trusted=state.trusted - {target},
+                given_up=state.given_up - {target},
             )
 
         def torn(tear: Tear) -> State:
@@ -191,6 +202,36 @@ class World:
             return filled(part is Part.BOOT, spoiled, None) if tear.at else state
 
         self.change(f"write {target}_{part}", lambda: filled(part is Part.BOOT, index, release), torn)
+
+    def allow(self, version: Version) -> None:
+        """Allow a version; it is an admin's word, also where power fails meanwhile."""
+        before = self.state.fell_back
+        self.state = replace(self.state, fell_back=before - {version})
+        try:
+            self.do(Allow(Seconds(0), version))
+        except AbctlError:
+            self.state = replace(self.state, fell_back=before)
+            raise
+
+    def roll_back(self) -> None:
+        """Roll back; who goes back to a version says that it may be used."""
+        env, before = self.state.env, self.state.fell_back
+        if env and env.trial is None:
+            self.state = replace(self.state, fell_back=before - {env[env.primary.other].version})
+        try:
+            self.do(RollBack(Seconds(0)))
+        except AbctlError:
+            self.state = replace(self.state, fell_back=before)
+            raise
+
+    def mark_bad(self, slot_set: SlotName) -> None:
+        before = self.state.given_up
+        self.state = replace(self.state, given_up=before | {slot_set})
+        try:
+            self.do(MarkBad(Seconds(0), slot_set, "an admin said so"))
+        except AbctlError:
+            self.state = replace(self.state, given_up=before)
+            raise
 
     def confirm(self) -> None:
         """Confirm; what an admin confirms runs, also where power fails meanwhile."""
@@ -205,6 +246,7 @@ class World:
     def assert_writable(self, target: SlotName) -> None:
         """Invariant 2: what runs, the primary, and what any copy still names is never written."""
         assert target is not self.state.running.kernel, f"{target} runs and is written"
+        assert self.state.trusted != {target} or target in self.state.given_up, f"{target} was the last good one"
         for copy in Copy:
             alone = next_boot(EnvFiles(**{copy.name.lower(): self.state.files[copy]}))
             if alone.origin is not Origin.NONE:
@@ -214,8 +256,8 @@ class World:
     # --- power ---
 
     @property
-    def kernels(self) -> Mapping[SlotName, bool]:
-        return {name: content.has_kernel for name, content in self.state.contents.items()}
+    def kernels(self) -> tuple[bool, bool]:
+        return self.state.contents[SlotName.A].has_kernel, self.state.contents[SlotName.B].has_kernel
 
     def lose_power(self) -> None:
         self.state = replace(self.state, running=Running())
@@ -245,10 +287,15 @@ class World:
             return boot
         running = Running(boot.booted, boot.booted, boot.booted, boot.why, boot.passed_over, boot.generation)
         self.state = replace(self.state, running=running)
+        env = self.state.env
         try:
             settle(self.ports)
         except StateUnwritable:
             assert self.state.unwritable
+            return boot
+        if env and env.trial and boot.booted is not env.trial.slot_set and env.trial.attempts == 0:
+            lost = env[env.trial.slot_set].version
+            self.state = replace(self.state, fell_back=self.state.fell_back | ({lost} if lost else set()))
         return boot
 
 

@@ -5,6 +5,7 @@ import logging
 import os
 import signal
 import sys
+import traceback
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
@@ -28,6 +29,8 @@ _COMMANDS = {
     "settle": "abctl.cli.admin:settle",
     "disk": "abctl.cli.disk:disk",
 }
+
+_INTERRUPTED = "interrupted: what runs is as it was; 'abctl status' says what the other slot set holds"
 
 
 class _LazyGroup(click.Group):
@@ -91,11 +94,25 @@ def cli(
     ctx.obj = Target(disk, layout, booted)
 
 
+class _Interruption:
+    """Turns SIGINT and SIGTERM into KeyboardInterrupt, and remembers that one came.
+
+    Libraries written in C may turn the exception into one of their own.
+    """
+
+    def __init__(self) -> None:
+        self.came = False
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._interrupt)
+
+    def _interrupt(self, _signal: int, _frame: FrameType | None) -> None:
+        self.came = True
+        raise KeyboardInterrupt
+
+
 def main() -> NoReturn:
     """Run a command; every failure becomes one sentence and its own exit code."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _interrupt)
-    debug = "--debug" in sys.argv
+    interruption = _Interruption()
     try:
         result = cli.main(standalone_mode=False)
         sys.stdout.flush()
@@ -104,27 +121,21 @@ def main() -> NoReturn:
         error.show()
         sys.exit(error.exit_code)
     except AbctlError as error:
-        _fail(str(error), error.exit_code, debug)
+        _fail(str(error), error.exit_code)
     except (KeyboardInterrupt, click.Abort):
-        _fail(
-            "interrupted: the running system is as it was; 'abctl status' says what the other slot set holds",
-            Interrupted.exit_code,
-            debug,
-        )
+        _fail(_INTERRUPTED, Interrupted.exit_code)
     except BrokenPipeError:
         # Whoever read the output has seen enough; python must not complain about it at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
-    except Exception as error:  # noqa: BLE001 - no traceback reaches a user
-        _fail(f"this is a fault in abctl ({type(error).__name__}: {error}); --debug shows where", 1, debug)
+    except Exception as error:
+        if interruption.came:
+            _fail(_INTERRUPTED, Interrupted.exit_code)
+        _fail(f"this is a fault in abctl ({type(error).__name__}: {error}); --debug shows where", 1)
 
 
-def _interrupt(_signal: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
-
-
-def _fail(sentence: str, exit_code: int, debug: bool) -> NoReturn:
-    if debug:
-        logging.getLogger(__name__).exception("traceback")
+def _fail(sentence: str, exit_code: int) -> NoReturn:
+    if "--debug" in sys.argv:
+        traceback.print_exc()
     click.echo(f"abctl: error: {sentence}", err=True)
     sys.exit(exit_code)

@@ -50,7 +50,7 @@ class ExtentVolume:
         if writable:
             # Not every file system takes direct I/O.
             with contextlib.suppress(OSError):
-                self._direct = os.open(f"/proc/self/fd/{self._fd}", os.O_RDONLY | os.O_DIRECT | os.O_CLOEXEC)
+                self._direct = os.open(f"/proc/self/fd/{self._fd}", os.O_RDONLY | os.O_DIRECT)
 
     def close(self) -> None:
         for fd in (self._fd, self._direct):
@@ -188,7 +188,7 @@ class ExtentVolume:
 
 def _open(path: Path, name: str, *, writable: bool) -> int:
     try:
-        return os.open(path, (os.O_RDWR if writable else os.O_RDONLY) | os.O_CLOEXEC)
+        return os.open(path, os.O_RDWR if writable else os.O_RDONLY)
     except FileNotFoundError as error:
         raise DiskUnusable(f"{path} does not exist") from error
     except OSError as error:

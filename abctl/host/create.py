@@ -1,9 +1,10 @@
 """Make a disk: partition table, volume group, file systems, GRUB's files, and room for the state."""
 
+import fcntl
 import os
 import stat
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from abctl.host.lvm import create_group
 
 _GRUB_FILES = ("grub.cfg", "state.cfg", "select.cfg")
 _SIGNATURES = MIB  # at either end of a partition, what the kernel and LVM look at to tell what it holds
+_READ_TABLE = 0x125F  # BLKRRPART in linux/fs.h
 _SLOT_HEAD = 16 * MIB  # zeroed, so that a new slot holds no file system
 
 
@@ -49,6 +51,7 @@ def create_disk(
             raise WouldOverwrite(f"{path} is a block device: all on it would be lost; say so with --force")
         yield _write_on_device(path, layout, state, size)
         _sync(path)
+        _show_partitions(path)
         return
     _check_free(path)
     fitted = layout.fit_to(size or layout.size)
@@ -68,6 +71,12 @@ def _write_on_device(path: Path, layout: Layout, state: FirstState, size: Bytes 
     room = Bytes(size_of(path))
     check_unused(path, (Extent(0, room),), str(path))
     return _write_disk(path, layout.fit_to(min(size or room, room)), state)
+
+
+def _show_partitions(path: Path) -> None:
+    """Let the kernel look at the new table; it does so anyway at the next boot."""
+    with path.open("rb", buffering=0) as device, suppress(OSError):
+        fcntl.ioctl(device, _READ_TABLE)
 
 
 def _is_device(path: Path) -> bool:
@@ -90,7 +99,7 @@ def _make_sparse(path: Path, size: Bytes) -> None:
 
 
 def _sync(path: Path) -> None:
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    fd = os.open(path, os.O_RDONLY)
     try:
         os.fsync(fd)
     except OSError as error:

@@ -56,11 +56,17 @@ class Disk:
         """Open ``volume``; the caller closes it."""
         return ExtentVolume(self.path, self.places_of(volume), volume.name, writable=writable)
 
+    def check_unused(self, volume: Partition | LogicalVolume) -> None:
+        """Raise InUse where ``volume`` is mounted or open."""
+        mapped = mapped_name(self.layout, volume) if isinstance(volume, LogicalVolume) else None
+        check_unused(self.path, self.places_of(volume), volume.name, mapped)
+
     @contextmanager
     def open_file(self, role: Role, path: str, *, writable: bool = False) -> Iterator[ExtentVolume]:
         """Yield the bytes of the file ``path`` on the volume with this role, where they are on the disk.
 
-        Raise DiskUnusable where it is missing, has holes, or its file system is damaged.
+        Raise DiskUnusable where it is missing, has holes, or its file system is damaged; InUse where it is
+        to be written and its file system is mounted.
         """
         home = self.layout.find_role(role)
         if home is None:
@@ -69,6 +75,8 @@ class Disk:
             places = find_file(volume, home.filesystem, path)
             if places is None:
                 raise DiskUnusable(f"{path} is missing on {home.name} of {self.path}")
+            if writable:
+                self.check_unused(home)
             with volume.part(places, f"{home.name}/{path}", writable=writable) as file:
                 yield file
 
@@ -199,9 +207,7 @@ class DiskSlots:
         return self._disk.size_of(self._disk.layout.find_slot(slot))
 
     def check_unused(self, slot: Slot) -> None:
-        volume = self._disk.layout.find_slot(slot)
-        mapped = mapped_name(self._disk.layout, volume) if isinstance(volume, LogicalVolume) else None
-        check_unused(self._disk.path, self._disk.places_of(volume), slot.name, mapped)
+        self._disk.check_unused(self._disk.layout.find_slot(slot))
 
     @contextmanager
     def open_for_writing(self, slot: Slot) -> Iterator[ExtentVolume]:

@@ -1,6 +1,12 @@
 """Partition tables: written by sfdisk, read by pyparted (places and names) and sfdisk (GUIDs and UUIDs)."""
 
+import fcntl
 import json
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,11 +15,11 @@ from uuid import NAMESPACE_URL, UUID, uuid5
 import _ped
 import parted
 
-from abctl.core.found import SECTOR, FoundPartition, PartitionTable
+from abctl.core.found import SECTOR, Extent, FoundPartition, PartitionTable
 from abctl.core.layout import Layout
-from abctl.core.units import Bytes
+from abctl.core.units import MIB, Bytes
 from abctl.errors import DiskUnusable, ToolFailed
-from abctl.host.block import size_of
+from abctl.host.block import ExtentVolume, size_of
 from abctl.host.run import run
 
 # What libparted says of a table that is whole, but whose backup at the end of the disk is not in order.
@@ -22,6 +28,7 @@ _HARMLESS = {
     "Not all of the space": "the disk is larger than the GPT says",
     "backup GPT table is not at the end": "its backup is not at the end of the disk",
 }
+_PRIMARY_LOST = ("primary GPT table is corrupt", "unrecognised disk label")
 _ERRORS = (
     _ped.CreateException,
     _ped.DeviceException,
@@ -29,6 +36,11 @@ _ERRORS = (
     _ped.DiskLabelException,
     _ped.IOException,
 )
+
+_END = MIB  # of the disk, more than the table takes at either end
+_GET_SECTOR_SIZE = 0x1268  # BLKSSZGET in linux/fs.h
+
+_Seen = dict[int, tuple[str, int, int]]  # name, start and size in sectors, by number
 
 _SFDISK = ("sfdisk", "--no-reread", "--no-tell-kernel", "--wipe", "never", "--quiet")
 
@@ -55,10 +67,12 @@ def read_table(path: Path) -> PartitionTable:
     Raise DiskUnusable where there is none, where only its backup is whole, or where the two readers
     do not agree.
     """
+    _check_sector_size(path)
     size = size_of(path)
-    table = _read_by_sfdisk(path, size)
-    seen, remarks = _read_by_parted(path)
-    if seen != {(part.number, part.name, part.start_sector, part.sectors) for part in table.partitions}:
+    with _copy_of_table(path, size) as copy:
+        table = _read_by_sfdisk(copy, path, size)
+        seen, remarks = _read_by_parted(copy, path)
+    if len(seen) != len(table.partitions) or not all(_is_seen(part, seen) for part in table.partitions):
         raise DiskUnusable(
             f"{path}: sfdisk and libparted read different partitions from its GPT: "
             "look at it with 'sfdisk --verify'"
@@ -66,9 +80,53 @@ def read_table(path: Path) -> PartitionTable:
     return replace(table, remarks=remarks)
 
 
-def _read_by_sfdisk(path: Path, size: int) -> PartitionTable:
+@contextmanager
+def _copy_of_table(path: Path, size: int) -> Iterator[Path]:
+    """Yield a sparse file with both ends of the disk.
+
+    So both readers see the same, and libparted, which opens a disk for writing even to read, does not
+    open this one: on a running host each such open makes udev look at the whole disk again.
+    """
+    with (
+        tempfile.NamedTemporaryFile(prefix="abctl-") as copy,
+        ExtentVolume(path, [Extent(0, size)], str(path)) as disk,
+    ):
+        os.truncate(copy.fileno(), size)
+        for end in (0, size, _find_backup(disk)):
+            start = max(0, min(end, size) - _END)
+            os.pwrite(copy.fileno(), disk.read(start, min(2 * _END, size - start)), start)
+        yield Path(copy.name)
+
+
+def _find_backup(disk: ExtentVolume) -> int:
+    """Return where the table says its backup is; on a disk that has grown it is not at the end."""
+    if disk.size < 2 * SECTOR or disk.read(SECTOR, 8) != b"EFI PART":
+        return 0
+    return int.from_bytes(disk.read(SECTOR + 32, 8), "little") * SECTOR
+
+
+def _check_sector_size(path: Path) -> None:
+    """Raise DiskUnusable for a device with other sectors than those the layouts count in."""
+    if not path.is_block_device():
+        return
+    with path.open("rb", buffering=0) as device:
+        answer = fcntl.ioctl(device, _GET_SECTOR_SIZE, bytes(4))
+    size = int.from_bytes(answer, sys.byteorder)
+    if size != SECTOR:
+        raise DiskUnusable(f"{path} has sectors of {size} bytes: only {SECTOR} are supported")
+
+
+def _is_seen(part: FoundPartition, seen: _Seen) -> bool:
+    name, start, sectors = seen.get(part.number, ("", 0, 0))
+    # libparted shows other letters than ASCII only where the locale has them.
+    return (start, sectors) == (part.start_sector, part.sectors) and (
+        name == part.name or not part.name.isascii()
+    )
+
+
+def _read_by_sfdisk(copy: Path, path: Path, size: int) -> PartitionTable:
     try:
-        text = run("sfdisk", "--json", str(path))
+        text = run("sfdisk", "--json", str(copy))
     except ToolFailed as error:
         if "not installed" in str(error):
             raise
@@ -82,10 +140,6 @@ def parse_sfdisk(text: str, where: str, size: int) -> PartitionTable:
         values = json.loads(text)["partitiontable"]
         if values["label"] != "gpt":
             raise DiskUnusable(_other_label(values, where))
-        if values.get("sectorsize", SECTOR) != SECTOR:
-            raise DiskUnusable(
-                f"{where} has sectors of {values['sectorsize']} bytes: only {SECTOR} are supported"
-            )
         return PartitionTable(
             disk_uuid=str(UUID(values["id"])),
             disk_size=Bytes(size),
@@ -112,7 +166,8 @@ def _parse_partition(values: dict[str, Any], device: str) -> FoundPartition:
     return FoundPartition(
         # A device that ends with a digit puts a "p" before the number.
         number=int(number.removeprefix("p")),
-        name=values.get("name", ""),
+        # Whoever formatted the disk chose it, and it is shown on terminals.
+        name="".join(char if char.isprintable() else "\ufffd" for char in values.get("name", "")),
         start_sector=values["start"],
         sectors=values["size"],
         type=values["type"].lower(),
@@ -120,8 +175,8 @@ def _parse_partition(values: dict[str, Any], device: str) -> FoundPartition:
     )
 
 
-def _read_by_parted(path: Path) -> tuple[set[tuple[int, str, int, int]], tuple[str, ...]]:
-    """Return number, name, start and size of each partition, and remarks; raise DiskUnusable."""
+def _read_by_parted(copy: Path, path: Path) -> tuple[_Seen, tuple[str, ...]]:
+    """Return what libparted sees, and remarks; raise DiskUnusable."""
     remarks: list[str] = []
 
     def answer(_kind: int, options: int, message: str) -> int:
@@ -133,21 +188,27 @@ def _read_by_parted(path: Path) -> tuple[set[tuple[int, str, int, int]], tuple[s
 
     parted.register_exn_handler(answer)
     try:
-        return _read_partitions(path), tuple(remarks)
+        return _read_partitions(copy), tuple(remarks)
     except (*_ERRORS, OSError) as error:
-        raise DiskUnusable(
-            f"{path}: its primary GPT is damaged, the backup at the end of the disk is there: mend it with "
-            f"gdisk or sfdisk before anything is written ({' '.join(str(error).split())})"
-        ) from error
+        raise DiskUnusable(f"{path}: {_explain(str(error))}") from error
     finally:
         parted.clear_exn_handler()
 
 
-def _read_partitions(path: Path) -> set[tuple[int, str, int, int]]:
+def _explain(message: str) -> str:
+    if any(words in message for words in _PRIMARY_LOST):
+        return (
+            "its primary GPT is damaged, the backup at the end of the disk is there: mend it with gdisk or "
+            "sfdisk before anything is written"
+        )
+    return f"its GPT makes no sense ({' '.join(message.split())}): look at it with 'sfdisk --verify'"
+
+
+def _read_partitions(path: Path) -> _Seen:
     device = parted.getDevice(str(path))
     try:
         partitions = parted.newDisk(device).partitions
-        return {(part.number, part.name, part.geometry.start, part.geometry.length) for part in partitions}
+        return {part.number: (part.name, part.geometry.start, part.geometry.length) for part in partitions}
     finally:
         # libparted would remember the size of what had this path.
         device.removeFromCache()

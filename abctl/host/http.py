@@ -14,7 +14,7 @@ import requests
 import urllib3
 
 from abctl.core.units import KIB
-from abctl.errors import AbctlError, ServerFailed, SourceNotFound, TransferCut, TransferStalled
+from abctl.errors import ServerFailed, SourceNotFound, TransferCut, TransferStalled
 
 CONNECT_TIMEOUT = 15.0  # seconds
 STALL_TIMEOUT = 30.0  # seconds without a byte
@@ -66,7 +66,7 @@ class HttpSource:
         """Remember where files are; timeouts in seconds. Nothing is asked yet."""
         self._url = url
         self._timeouts = connect_timeout, stall_timeout
-        self._host = urlsplit(url).netloc.rpartition("@")[2]
+        self._host = host_of(url)
 
     @property
     def place(self) -> str:
@@ -100,17 +100,14 @@ class HttpSource:
             )
         except requests.exceptions.ReadTimeout as error:
             raise TransferStalled(
-                f"{self._host} did not answer within {self._timeouts[1]:g} s: try again"
+                f"{host_of(url)} did not answer within {self._timeouts[1]:g} s: try again"
             ) from error
         except requests.exceptions.ConnectTimeout as error:
             raise ServerFailed(
-                f"{self._host} cannot be reached within {self._timeouts[0]:g} s: check the network"
+                f"{host_of(url)} cannot be reached within {self._timeouts[0]:g} s: check the network"
             ) from error
         except (requests.exceptions.RequestException, urllib3.exceptions.HTTPError, ValueError) as error:
-            raise self._no_answer(error) from error
-
-    def _no_answer(self, error: Exception) -> AbctlError:
-        return ServerFailed(f"{self._host} cannot be reached: {_find_reason(error)}")
+            raise ServerFailed(f"{host_of(url)} cannot be reached: {_find_reason(error)}") from error
 
     def _redirect(self, url: str, location: str) -> str:
         target = urljoin(url, location)
@@ -121,6 +118,11 @@ class HttpSource:
                 "followed: check the URL"
             )
         return target
+
+
+def host_of(url: str) -> str:
+    """Return host and port of ``url``, without a password."""
+    return urlsplit(url).netloc.rpartition("@")[2]
 
 
 def _open_session(host: str) -> requests.Session:

@@ -103,7 +103,7 @@ def _read_mounts() -> dict[str, str]:
 def _is_busy(device: Path) -> bool:
     """Say whether another program has claimed the block device for itself, as mounting does."""
     try:
-        os.close(os.open(device, os.O_RDONLY | os.O_EXCL | os.O_CLOEXEC))
+        os.close(os.open(device, os.O_RDONLY | os.O_EXCL))
     except OSError as error:
         return error.errno == errno.EBUSY
     return False
@@ -112,7 +112,7 @@ def _is_busy(device: Path) -> bool:
 def _is_locked(path: Path) -> bool:
     """Say whether another program has locked any byte, as QEMU does with its disks."""
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        fd = os.open(path, os.O_RDONLY)
     except OSError:
         return False
     try:

@@ -13,7 +13,7 @@ from abctl.errors import DiskUnusable
 
 # linux/loop.h
 _CONFIGURE, _GET_FREE = 0x4C0A, 0x4C82
-_READ_ONLY, _AUTOCLEAR = 1, 4
+_AUTOCLEAR = 4
 _CONFIG = struct.Struct("=II 5Q 4I 64s 64s 32s 2Q 64s")
 
 _TRIES = 100  # another program may take the free device first
@@ -25,14 +25,13 @@ def attach_loop(path: Path, extent: Extent, *, writable: bool = False) -> Iterat
 
     The kernel detaches it when the last program closes it, so it is gone even if this one is killed.
     """
-    mode = (os.O_RDWR if writable else os.O_RDONLY) | os.O_CLOEXEC
+    mode = os.O_RDWR if writable else os.O_RDONLY
     try:
         backing = os.open(path, mode)
     except OSError as error:
         raise DiskUnusable(f"{path} cannot be opened: {error.strerror}") from error
     try:
-        flags = _AUTOCLEAR if writable else _AUTOCLEAR | _READ_ONLY
-        device, name = _configure(_make_config(backing, extent, flags), mode, path)
+        device, name = _configure(_make_config(backing, extent), mode, path)
     finally:
         os.close(backing)
     try:
@@ -41,16 +40,16 @@ def attach_loop(path: Path, extent: Extent, *, writable: bool = False) -> Iterat
         os.close(device)
 
 
-def _make_config(backing: int, extent: Extent, flags: int) -> bytes:
+def _make_config(backing: int, extent: Extent) -> bytes:
     return _CONFIG.pack(
-        backing, 0, 0, 0, 0, extent.offset, extent.length, 0, 0, 0, flags, b"", b"", b"", 0, 0, b""
+        backing, 0, 0, 0, 0, extent.offset, extent.length, 0, 0, 0, _AUTOCLEAR, b"", b"", b"", 0, 0, b""
     )
 
 
 def _configure(config: bytes, mode: int, path: Path) -> tuple[int, str]:
     """Return an open loop device that took ``config``, and its name."""
     try:
-        control = os.open("/dev/loop-control", os.O_RDWR | os.O_CLOEXEC)
+        control = os.open("/dev/loop-control", os.O_RDWR)
         try:
             for _ in range(_TRIES):
                 name = f"/dev/loop{fcntl.ioctl(control, _GET_FREE)}"

@@ -75,12 +75,23 @@ def locate_release(text: str, sha256: Digest | None = None) -> Offer:
     A URL is an archive where its path ends like one; a file is one where it begins like one. ``sha256``
     is that of the archive or of the manifest. Raise SourceNotFound, BadArchive; no server is asked yet.
     """
-    parts = urlsplit(text)
-    if parts.scheme in ("http", "https"):
-        return _locate_url(text, parts.path, sha256)
-    if parts.scheme and "://" in text:
+    scheme, separator, _ = text.partition("://")
+    if not separator:
+        return _locate_path(Path(text), sha256)
+    if scheme.lower() not in ("http", "https"):
         raise SourceNotFound(f"{text} is neither a file nor an http or https URL")
-    return _locate_path(Path(text), sha256)
+    return _locate_url(text, _path_of(text), sha256)
+
+
+def _path_of(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+        is_sound = bool(parts.hostname) and parts.port != 0 and url.isprintable()
+    except ValueError:
+        is_sound = False
+    if not is_sound:
+        raise SourceNotFound(f"{url[:200]!r} is not a URL of a server: check it")
+    return parts.path
 
 
 def _locate_url(url: str, path: str, sha256: Digest | None) -> Offer:
@@ -96,7 +107,7 @@ def _locate_url(url: str, path: str, sha256: Digest | None) -> Offer:
 def _locate_path(path: Path, sha256: Digest | None) -> Offer:
     try:
         is_folder = stat.S_ISDIR(path.stat().st_mode)
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise _not_found(path, error) from error
     if is_folder and not (path / MANIFEST_NAME).is_file():
         raise SourceNotFound(f"{path} has no {MANIFEST_NAME}: it is not a release directory")
@@ -115,8 +126,8 @@ def _locate_path(path: Path, sha256: Digest | None) -> Offer:
     return Offer(source, path.name, ReleaseKind.ARCHIVE, sha256)
 
 
-def _not_found(path: Path, error: OSError) -> SourceNotFound:
-    reason = (
-        "does not exist" if isinstance(error, FileNotFoundError) else f"cannot be opened: {error.strerror}"
-    )
-    return SourceNotFound(f"{path} {reason}")
+def _not_found(path: Path, error: OSError | ValueError) -> SourceNotFound:
+    if isinstance(error, FileNotFoundError):
+        return SourceNotFound(f"{path} does not exist")
+    reason = error.strerror if isinstance(error, OSError) else error
+    return SourceNotFound(f"{str(path)[:200]!r} cannot be opened: {reason}")
