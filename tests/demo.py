@@ -11,6 +11,7 @@ import threading
 import time
 from pathlib import Path
 
+from abctl.core.bootenv import Why
 from tests.releases import Release, make_release
 from tests.virtual_host import VirtualHost
 
@@ -20,6 +21,9 @@ KERNEL = REPOSITORY / ".cache/kernel/vmlinuz"
 OUT = REPOSITORY / "demo-out"
 LAYOUT = "hostos-small"
 RELEASES = {"1.0.0": True, "2.0.0": True, "3.0.0": False, "3.0.1": True}  # version: does it prove healthy?
+
+
+_WHY = {Why.PRIMARY: "the primary", Why.TRIAL: "on trial", Why.FALLBACK: "for the attempts are used up"}
 
 
 class Story:
@@ -48,7 +52,7 @@ class Story:
     def power_on(self) -> None:
         boot = self.host.power_on()
         print(
-            f"   power on: GRUB boots slot set {boot.slot_set} because {boot.why}; {self.host.userland()}",
+            f"   power on: GRUB boots slot set {boot.slot_set}, {_WHY[boot.why]}; it is {self.host.userland()}",
             flush=True,
         )
 

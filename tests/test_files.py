@@ -1,5 +1,6 @@
 """Files in file systems that are not mounted: mtools and e2fsprogs make them; damage is never believed."""
 
+import os
 import random
 import struct
 import tempfile
@@ -184,6 +185,16 @@ def test_a_boot_sector_that_makes_no_sense_is_refused(fat: Path, offset: int, da
         file.write(data)
     with pytest.raises(DiskUnusable, match="FAT file system on a volume is damaged"):
         contents(fat, Filesystem.VFAT, "env1/grubenv")
+
+
+def test_a_file_system_cut_short_is_refused(tmp_path: Path, fat: Path, ext_tree: Path) -> None:
+    os.truncate(fat, 8 * MIB)
+    with pytest.raises(DiskUnusable, match="sizes do not fit together"):
+        contents(fat, Filesystem.VFAT, "env1/grubenv")
+    ext = make_ext(tmp_path / "ext", "ext4", 4096, ext_tree)
+    os.truncate(ext, 8 * MIB)
+    with pytest.raises(DiskUnusable, match="larger than the volume"):
+        contents(ext, Filesystem.EXT4, "abctl/record")
 
 
 def test_what_is_no_fat_is_refused(tmp_path: Path) -> None:

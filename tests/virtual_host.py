@@ -12,6 +12,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from abctl.core.bootenv import Why
 from abctl.core.slot import Part, Slot, SlotName
 from abctl.core.units import MIB
 from abctl.host.disk import DiskSlots, open_disk
@@ -44,7 +45,7 @@ class Boot:
     """What GRUB told the kernel at one power-on."""
 
     slot_set: SlotName
-    why: str
+    why: Why
     command_line: str
 
 
@@ -74,7 +75,7 @@ class VirtualHost:
         assert found, f"GRUB booted nothing: {said[-500:]}"
         words = dict(word.partition("=")[::2] for word in found[1].split())
         self.booted = SlotName(words["dfinity.system"])
-        return Boot(self.booted, words["abctl.why"], found[1])
+        return Boot(self.booted, Why(words["abctl.why"]), found[1])
 
     def userland(self) -> str:
         """Run the health check of the slot set that runs, and return a sentence about it."""
