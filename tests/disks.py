@@ -1,12 +1,15 @@
 """Disks for the tests, and whether this machine has the loop devices that LVM needs."""
 
+import atexit
 import contextlib
 import hashlib
 import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +17,14 @@ import pytest
 
 from abctl.core.bootenv import BootEnv, EnvFiles, encode, encode_older
 from abctl.core.found import Extent
+from abctl.core.layout import Role
 from abctl.core.record import empty_file
-from abctl.core.slot import SlotName
+from abctl.core.slot import Part, Slot, SlotName
 from abctl.core.units import Bytes
 from abctl.errors import DiskUnusable
+from abctl.host.block import ExtentVolume
 from abctl.host.create import FirstState, create_disk
+from abctl.host.disk import open_disk
 from abctl.host.layouts import read_layout
 from abctl.host.loop import attach_loop
 
@@ -41,11 +47,22 @@ def _find_loop_problem() -> str | None:
 LOOP_PROBLEM = _find_loop_problem()
 
 
+GUEST, HOST = "guestos-small", "hostos-small"
+A_BOOT, B_BOOT, B_ROOT = (
+    Slot(SlotName.A, Part.BOOT),
+    Slot(SlotName.B, Part.BOOT),
+    Slot(SlotName.B, Part.ROOT),
+)
+
 # Marks for what works with loop devices; where there are none it is skipped, and says so.
 NEEDS_LOOP = (
     pytest.mark.loop,
     pytest.mark.skipif(LOOP_PROBLEM is not None, reason=f"NOT TESTED HERE, real LVM: {LOOP_PROBLEM}"),
 )
+
+
+# A disk of each kind: slots in partitions, and in logical volumes.
+KINDS = (GUEST, pytest.param(HOST, marks=NEEDS_LOOP))
 
 
 def needs_loop(test: Callable[..., Any]) -> Any:
@@ -59,6 +76,35 @@ def make_image(path: Path, layout: str, *, size: Bytes | None = None) -> Path:
     """Make a disk image as ``abctl disk create`` does."""
     with create_disk(path, read_layout(layout), STATE, size=size):
         pass
+    return path
+
+
+@cache
+def _base_image(name: str) -> Path:
+    folder = tempfile.mkdtemp(prefix="abctl-tests-")
+    atexit.register(shutil.rmtree, folder)
+    return make_image(Path(folder) / f"{name}.img", name)
+
+
+def copy_of(name: str, folder: Path) -> Path:
+    """Return a new disk of this layout in ``folder``; it is made once and then copied."""
+    return copy_image(_base_image(name), folder / "disk.img")
+
+
+def place_of(image: Path, role: Role) -> Extent:
+    """Return where the one volume with this role is."""
+    disk = open_disk(image)
+    volume = disk.layout.find_role(role)
+    assert volume is not None
+    (place,) = disk.places_of(volume)
+    return place
+
+
+def cut_out(image: Path, role: Role) -> Path:
+    """Copy one volume out of the disk, as a file for the file system's own tools."""
+    place, path = place_of(image, role), image.with_suffix(f".{role}")
+    with ExtentVolume(image, [place], role) as volume:
+        path.write_bytes(volume.read(0, volume.size))
     return path
 
 

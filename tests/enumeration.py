@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
 
@@ -153,22 +154,31 @@ def cuts_of(world: World) -> Iterator[State]:
     """Yield what stands on the disk after power failed in each write of what ``world`` just did."""
     for number, write in enumerate(world.writes):
         for at, from_front in TEARS:
-            yield replace(write.torn(Tear(number, at, from_front)), running=Running())
+            yield write.torn(Tear(number, at, from_front)).without_power()
 
 
-def faults_of(state: State) -> Iterator[State]:
+def faults_of(state: State) -> Iterator[tuple[str, State]]:
     """Yield the state with one thing broken: a file lost, torn or not to be written, or a kernel lost."""
     files = state.files
     for copy in Copy:
-        yield replace(state, files=files.with_copy(copy, None))
-        yield replace(state, files=files.with_copy(copy, (files[copy] or b"")[:60].ljust(512, b"\0")))
-        yield replace(state, unwritable=frozenset({copy}))
-    yield replace(state, files=EnvFiles(older=files.older))
+        yield f"lose {copy}", replace(state, files=files.with_copy(copy, None))
+        torn = (files[copy] or b"")[:60].ljust(512, b"\0")
+        yield f"tear {copy}", replace(state, files=files.with_copy(copy, torn))
+        yield f"{copy} not to be written", replace(state, unwritable=frozenset({copy}))
+    yield "lose both copies", replace(state, files=EnvFiles(older=files.older))
     for name in SlotName:
-        contents = {**state.contents, name: Content()}
-        yield replace(
-            state, contents=contents, verified=state.verified - {name}, trusted=state.trusted - {name}
-        )
+        broken = replace(state, contents={**state.contents, name: Content()})
+        yield f"lose the kernel of {name}", replace(broken, trusted=state.trusted - {name})
+
+
+@contextmanager
+def noted(what: str) -> Iterator[None]:
+    """Say with a failed check what led to it."""
+    try:
+        yield
+    except AssertionError as error:
+        error.add_note(what)
+        raise
 
 
 @dataclass
@@ -213,15 +223,12 @@ class Enumeration:
         while self._todo and len(self.states) < limit:
             state, damaged = self._todo.popleft()
             for name, action in events():
-                try:
-                    self.step(state, name, action, damaged)
-                except AssertionError as error:
-                    error.add_note(f"{name} in {state}")
-                    raise
+                with noted(f"{name} in {state}"):
+                    self.step(state, action, damaged)
             if self.with_faults and not damaged:
                 self.break_things(state)
 
-    def step(self, state: State, name: str, action: Action, damaged: bool) -> None:
+    def step(self, state: State, action: Action, damaged: bool) -> None:
         world = World(state)
         self.events += 1
         try:
@@ -236,6 +243,7 @@ class Enumeration:
     def break_things(self, state: State) -> None:
         if read_boot_env(state.files).in_step:
             assert_one_loss_changes_nothing(state)
-        for broken in faults_of(state):
+        for name, broken in faults_of(state):
             self.faults += 1
-            self.reach(broken, damaged=True)
+            with noted(f"{name} in {state}"):
+                self.reach(broken, damaged=True)

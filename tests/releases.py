@@ -227,9 +227,18 @@ def digest_of(path: Path) -> Digest:
 
 
 def pack_archive(
-    path: Path, version: str, images: Images, *, sparse: bool = True, form: str = "gnu"
+    path: Path,
+    version: str,
+    images: Images,
+    *,
+    sparse: bool = True,
+    form: str = "gnu",
+    names: tuple[str, ...] = (".",),
 ) -> Archive:
-    """Pack any two images as the older system does, with GNU tar; ``form`` is a format that tar knows."""
+    """Pack any two images as the older system does, with GNU tar.
+
+    ``form`` is a format that tar knows; ``names`` are packed in this order.
+    """
     with tempfile.TemporaryDirectory() as folder:
         tree, bare = Path(folder) / "tree", Path(folder) / "bare.tar"
         tree.mkdir()
@@ -241,7 +250,7 @@ def pack_archive(
             options.append("--pax-option=exthdr.name=%d/PaxHeaders/%f,delete=atime,delete=ctime")
         _run(
             "tar", f"--format={form}", "--sort=name", "--owner=0", "--group=0", "--numeric-owner",
-            "--mtime=@0", *options, "-C", str(tree), "-cf", str(bare), ".",
+            "--mtime=@0", *options, "-C", str(tree), "-cf", str(bare), *names,
         )  # fmt: skip
         return pack_tar(path, version, bare)
 

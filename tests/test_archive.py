@@ -326,6 +326,14 @@ def test_frames_that_are_to_be_skipped_are_skipped() -> None:
     assert unpack(packed, Compression.ZSTD, []) == b"bootimage"
 
 
+@pytest.mark.parametrize("packed", [SKIPPED, zstd.compress(b"")])
+def test_frames_that_hold_nothing_are_not_followed_for_ever(packed: bytes) -> None:
+    sound = (packed * 999 + zstd.compress(b"image")) * 2
+    assert unpack(sound, Compression.ZSTD, []) == b"imageimage"
+    with pytest.raises(BadArchive, match="more than 1000 empty frames"):
+        unpack(packed * 1001, Compression.ZSTD, [])
+
+
 @pytest.mark.parametrize("compression", PACKED)
 @settings(max_examples=60, deadline=None)
 @given(cut=st.integers(1, 2000))

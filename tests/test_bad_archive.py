@@ -144,7 +144,7 @@ def test_an_archive_is_refused_before_the_first_write_for(
     assert_refused(memory_disk, offer_of(archive), BadArchive, *words)
 
 
-@pytest.mark.parametrize("what", HOSTILE)
+@pytest.mark.parametrize("what", sorted({*HOSTILE} - {"nothing at all"}))
 def test_an_archive_from_a_server_is_never_armed_for(
     memory_disk: MemoryDisk, tmp_path: Path, images: dict[Part, Path], server: HostileServer, what: str
 ) -> None:
@@ -156,7 +156,7 @@ def test_an_archive_from_a_server_is_never_armed_for(
 
 def test_a_web_page_in_place_of_an_archive_is_refused(memory_disk: MemoryDisk, server: HostileServer) -> None:
     url = server.offer("/update-img.tar.zst", "<html>please log in</html>" * 100)
-    assert_given_up(memory_disk, offer_from(url, WRONG), BadArchive, "neither zstd, gzip nor tar")
+    assert_refused(memory_disk, offer_from(url, WRONG), BadArchive, "neither zstd, gzip nor tar")
 
 
 def test_an_archive_with_something_after_it_is_refused(memory_disk: MemoryDisk, archive: Archive) -> None:

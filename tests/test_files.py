@@ -219,6 +219,7 @@ def ext_tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (tree / "vmlinuz").symlink_to("boot/vmlinuz-6.1")
     (tree / "absolute").symlink_to("/many/../boot/./vmlinuz-6.1")
     (tree / "boot/up").symlink_to("../opt/ic")
+    (tree / "boot/top").symlink_to("/opt/ic")
     (tree / "slow").symlink_to("./" * 100 + "boot")
     (tree / "loop").symlink_to("loop")
     (tree / "outside").symlink_to("../../../boot")
@@ -240,7 +241,8 @@ def test_every_file_of_an_ext_file_system_is_read(
         kernel = EXT_FILES["boot/vmlinuz-6.1"]
         for name in ("vmlinuz", "absolute", "slow/vmlinuz-6.1", "outside/vmlinuz-6.1", "boot/../vmlinuz"):
             assert read_file(volume, name, 1 << 40) == kernel, name
-        assert read_file(volume, "boot/up/share/version.txt", 64) == b"2.0.1\n"
+        for name in ("boot/up/share/version.txt", "boot/top/share/version.txt"):
+            assert read_file(volume, name, 64) == b"2.0.1\n", name
         for name in ("not", "not/there", "nowhere", "empty/x", "many", "", "/"):
             assert read_file(volume, name, 64) is None, name
         with pytest.raises(DiskUnusable, match="too many symbolic links"):

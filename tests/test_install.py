@@ -68,7 +68,8 @@ def test_a_release_directory_is_installed_from_a_server(
     install(memory_disk.ports, LAYOUT, locate_release(url, release.manifest_sha256))
 
     assert_on_trial(memory_disk, images, "2.0.0")
-    assert server.asked == ["/v2/manifest.json", "/v2/boot.img.zst", "/v2/root.img.zst"]
+    files = ["/v2/boot.img.zst", "/v2/root.img.zst"]
+    assert server.asked == ["/v2/manifest.json", *files, *files]
 
 
 @pytest.mark.parametrize("sparse", [True, False])
@@ -246,11 +247,19 @@ def test_a_new_disk_is_filled_with_the_same_checks(memory_disk: MemoryDisk, tmp_
 
 
 @pytest.mark.parametrize("from_server", [True, False])
+@pytest.mark.parametrize("version_comes_last", [True, False])
 def test_a_refused_version_in_an_archive_is_refused_when_it_is_met(
-    memory_disk: MemoryDisk, tmp_path: Path, server: HostileServer, from_server: bool
+    *,
+    memory_disk: MemoryDisk,
+    tmp_path: Path,
+    server: HostileServer,
+    images: dict[Part, Path],
+    from_server: bool,
+    version_comes_last: bool,
 ) -> None:
     memory_disk.set_env(memory_disk.env.with_slot_set(SlotName.B, SlotSet(SlotState.BAD, Version("2.0.0"))))
-    archive = pack_archive(tmp_path / "update-img.tar.zst", "2.0.0", make_images(tmp_path / "images"))
+    names = ("./boot.img", "./root.img", "./VERSION.TXT") if version_comes_last else (".",)
+    archive = pack_archive(tmp_path / "update-img.tar.zst", "2.0.0", images, names=names)
     where = str(archive.path)
     if from_server:
         where = server.offer("/update-img.tar.zst", archive.path.read_bytes())
@@ -259,7 +268,7 @@ def test_a_refused_version_in_an_archive_is_refused_when_it_is_met(
     with pytest.raises(VersionRefused, match=r"2\.0\.0 is refused"):
         install(memory_disk.ports, LAYOUT, locate_release(where, archive.sha256))
 
-    if from_server:
+    if from_server and version_comes_last:
         memory_disk.assert_given_up(before)
     else:
         memory_disk.assert_untouched(before)

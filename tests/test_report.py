@@ -2,7 +2,10 @@
 
 import re
 import shlex
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -19,6 +22,7 @@ from abctl.core.record import Record
 from abctl.core.slot import SlotName
 from abctl.host.grub_emu import PoweredOn
 from tests import stories
+from tests.disks import make_image
 from tests.states import all_states, boot_envs, files_of
 from tests.stories import status_of
 from tests.world import World
@@ -379,3 +383,22 @@ def test_a_trial_that_is_over_says_why() -> None:
     report = describe_status(Host(env, Running.all_of(A)), read_boot_env(files), files, layout="hostos")
     assert report.trial
     assert report.trial.ended == "never confirmed: all 3 attempts are used up"
+
+
+# --- what it costs ----------------------------------------------------------------------------------
+
+STATUS_ALONE = """
+import sys
+from abctl.cli import cli
+cli.main(["--disk", sys.argv[1], "status", *sys.argv[2:]], standalone_mode=False)
+print(sorted({"pydantic", "rich", "requests", "cryptography"} & set(sys.modules)), file=sys.stderr)
+"""
+
+
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_status_loads_nothing_that_is_slow_to_load(tmp_path: Path, options: list[str]) -> None:
+    image = make_image(tmp_path / "guest.img", "guestos-small")
+    command = [sys.executable, "-c", STATUS_ALONE, str(image), *options]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "boots the primary A" in done.stdout
+    assert done.stderr == "[]\n"

@@ -212,6 +212,21 @@ def test_a_certificate_that_nobody_vouches_for_is_refused(certificate: Path) -> 
         fetch(HttpSource(url), "boot.img")
 
 
+def test_a_server_that_a_trusted_ca_vouches_for_is_read_over_tls(certificate: Path) -> None:
+    with serve_tls(certificate) as url:
+        assert fetch(HttpSource(url, trusted=certificate), "boot.img") == BODY
+
+
+def test_a_redirect_never_leads_from_https_to_http(certificate: Path, server: HostileServer) -> None:
+    location = server.offer("/boot.img", BODY)
+    with (
+        serve_tls(certificate, location) as url,
+        pytest.raises(ServerFailed, match="redirects from https to http"),
+    ):
+        fetch(HttpSource(url, trusted=certificate), "boot.img")
+    assert server.asked == []
+
+
 def test_a_server_without_tls_is_named(server: HostileServer) -> None:
     with pytest.raises(ServerFailed, match="no TLS connection could be made"):
         fetch(HttpSource(server.url.replace("http:", "https:") + "/"), "boot.img")

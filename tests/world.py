@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from functools import lru_cache
 
 from abctl.core.bootenv import BootEnv, Copy, EnvFiles, Origin, next_boot, read_boot_env
 from abctl.core.machine import (
@@ -99,6 +100,12 @@ class Tear:
         return new[: self.at] + old[self.at :] if self.from_front else old[: -self.at] + new[-self.at :]
 
 
+@lru_cache(maxsize=200_000)
+def read_files(files: EnvFiles) -> BootEnv | None:
+    """Return what abctl believes; remembered, since the tests ask often."""
+    return read_boot_env(files).env
+
+
 @dataclass(frozen=True, slots=True)
 class State:
     """All of the world that outlasts a moment; a value."""
@@ -117,7 +124,13 @@ class State:
 
     @property
     def env(self) -> BootEnv | None:
-        return read_boot_env(self.files).env
+        return read_files(self.files)
+
+    def without_power(self) -> "State":
+        """Return what is left; who confirmed something that did not get to the disk confirmed nothing."""
+        env = self.env
+        unconfirmed = {env.trial.slot_set} if env and env.trial else set()
+        return replace(self, running=Running(), trusted=self.trusted - unconfirmed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,7 +259,8 @@ class World:
     def assert_writable(self, target: SlotName) -> None:
         """Invariant 2: what runs, the primary, and what any copy still names is never written."""
         assert target is not self.state.running.kernel, f"{target} runs and is written"
-        assert self.state.trusted != {target} or target in self.state.given_up, f"{target} was the last good one"
+        last = self.state.trusted == {target} and target not in self.state.given_up
+        assert not last, f"{target} is the last good slot set, and is written"
         for copy in Copy:
             alone = next_boot(EnvFiles(**{copy.name.lower(): self.state.files[copy]}))
             if alone.origin is not Origin.NONE:
@@ -260,7 +274,7 @@ class World:
         return self.state.contents[SlotName.A].has_kernel, self.state.contents[SlotName.B].has_kernel
 
     def lose_power(self) -> None:
-        self.state = replace(self.state, running=Running())
+        self.state = self.state.without_power()
 
     def start_grub(self) -> Boot:
         """Power on as far as a kernel; GRUB's writes may be cut as any other."""

@@ -1,7 +1,7 @@
 """A bar of boxes to scale, with labels: pure geometry and characters, nothing of disks."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 
 from abctl.cli.style import Style
@@ -167,7 +167,7 @@ class Label:
 
     column: int
     text: str
-    row: int
+    row: int = 0
     to_left: bool = False
 
     @property
@@ -186,30 +186,53 @@ def place_labels(places: Sequence[tuple[int, str]], width: int) -> list[Label] |
     A text stands to the right of its line where there is room, else to the left. None where it does
     not fit into ``width`` cells at all.
     """
-    labels = [Label(column, text, 0) for column, text in places]
-    turned: set[int] = set()
-    # A line that comes down beside its own text would cut through one that runs past it.
-    while more := {
-        index
-        for index, label in enumerate(labels)
-        if index not in turned
-        and (label.end >= width or any(label.column < labels[i].column <= label.end + 1 for i in turned))
-    }:
+    labels = [Label(column, text) for column, text in places]
+    turned = {index for index, label in enumerate(labels) if label.end >= width}
+    while True:
+        labels = [Label(column, text, to_left=index in turned) for index, (column, text) in enumerate(places)]
+        more = {
+            index for index, label in enumerate(labels) if any(_is_crossed(label, other) for other in labels)
+        }
+        if not more:
+            break
         turned |= more
-    rows: dict[int, Label] = {}
-    for index in [i for i in reversed(range(len(labels))) if i not in turned] + sorted(turned):
-        label = Label(labels[index].column, labels[index].text, 0, index in turned)
-        under = [other.row for other in rows.values() if _must_be_under(label, other)]
-        rows[index] = Label(label.column, label.text, max(under, default=-1) + 1, label.to_left)
-    if any(label.start < 0 for label in rows.values()):
+    rows = _find_rows(labels)
+    if rows is None or any(label.start < 0 or label.end >= width for label in labels):
         return None
-    return [rows[index] for index in range(len(labels))]
+    return [replace(label, row=row) for label, row in zip(labels, rows, strict=True)]
+
+
+def _is_crossed(label: Label, other: Label) -> bool:
+    """Whether the text of each would run through the other's line, so that neither can be the upper one."""
+    return other.to_left and _runs_past(label, other) and label.column >= other.start - 1
+
+
+def _runs_past(label: Label, other: Label) -> bool:
+    return not label.to_left and label.column < other.column <= label.end + 1
 
 
 def _must_be_under(label: Label, other: Label) -> bool:
-    if label.to_left:
-        return other.column < label.column and max(other.column, other.end) >= label.start - 1
-    return label.column < other.column <= label.end + 1
+    if not label.to_left:
+        return _runs_past(label, other)
+    is_left = other.column < label.column
+    return is_left and other.end >= label.start - 1 and not _runs_past(other, label)
+
+
+def _find_rows(labels: Sequence[Label]) -> list[int] | None:
+    """Return the highest rows that keep all labels apart; None where there are none."""
+    rows = [0] * len(labels)
+    for _ in range(len(labels) + 1):
+        before = rows
+        rows = [
+            max(
+                (before[index] + 1 for index, other in enumerate(labels) if _must_be_under(label, other)),
+                default=0,
+            )
+            for label in labels
+        ]
+        if rows == before:
+            return rows
+    return None
 
 
 def _draw_labels(labels: Sequence[Label], frame: Frame) -> list[str]:

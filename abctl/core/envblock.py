@@ -98,7 +98,7 @@ def _escape(value: str) -> str:
 
 
 def _unescape(value: bytes) -> bytes:
-    return re.sub(rb"\\(.)", rb"\1", value, flags=re.DOTALL)
+    return re.sub(rb"\\(.)", rb"\1", value, flags=re.DOTALL) if b"\\" in value else value
 
 
 def _text(value: bytes) -> str:

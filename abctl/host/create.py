@@ -5,8 +5,9 @@ import os
 import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from uuid import NAMESPACE_URL, uuid5
 
 from abctl.core.bootenv import Copy, EnvFiles
 from abctl.core.found import Extent
@@ -109,6 +110,8 @@ def _sync(path: Path) -> None:
 
 
 def _write_disk(path: Path, layout: Layout, state: FirstState) -> Disk:
+    if layout.disk_uuid is None:
+        layout = replace(layout, disk_uuid=str(uuid5(NAMESPACE_URL, f"abctl:{layout.name}")))
     _clear_signatures(path, layout)
     write_table(path, layout)
     if layout.volume_group:

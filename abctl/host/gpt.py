@@ -2,15 +2,12 @@
 
 import fcntl
 import json
-import os
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from uuid import NAMESPACE_URL, UUID, uuid5
 
 import _ped
 import parted
@@ -20,6 +17,7 @@ from abctl.core.layout import Layout
 from abctl.core.units import MIB, Bytes
 from abctl.errors import DiskUnusable, ToolFailed
 from abctl.host.block import ExtentVolume, size_of
+from abctl.host.memory import memory_file
 from abctl.host.run import run
 
 # What libparted says of a table that is whole, but whose backup at the end of the disk is not in order.
@@ -51,8 +49,9 @@ def write_table(path: Path, layout: Layout) -> None:
 
 
 def make_sfdisk_script(layout: Layout) -> str:
-    disk_uuid = layout.disk_uuid or uuid5(NAMESPACE_URL, f"abctl:{layout.name}")
-    lines = ["label: gpt", f"label-id: {disk_uuid}"]
+    lines = ["label: gpt"]
+    if layout.disk_uuid:
+        lines.append(f"label-id: {layout.disk_uuid}")
     lines += [
         f"{number}: start={partition.start_sector}, size={partition.sectors}, "
         f'type={partition.type}, uuid={partition.uuid}, name="{partition.name}"'
@@ -87,15 +86,12 @@ def _copy_of_table(path: Path, size: int) -> Iterator[Path]:
     So both readers see the same, and libparted, which opens a disk for writing even to read, does not
     open this one: on a running host each such open makes udev look at the whole disk again.
     """
-    with (
-        tempfile.NamedTemporaryFile(prefix="abctl-") as copy,
-        ExtentVolume(path, [Extent(0, size)], str(path)) as disk,
-    ):
-        os.truncate(copy.fileno(), size)
-        for end in (0, size, _find_backup(disk)):
-            start = max(0, min(end, size) - _END)
-            os.pwrite(copy.fileno(), disk.read(start, min(2 * _END, size - start)), start)
-        yield Path(copy.name)
+    with memory_file(size) as copy:
+        with ExtentVolume(path, [Extent(0, size)], str(path)) as disk:
+            for end in (0, size, _find_backup(disk)):
+                start = max(0, min(end, size) - _END)
+                copy.write(start, disk.read(start, min(2 * _END, size - start)))
+        yield copy.path
 
 
 def _find_backup(disk: ExtentVolume) -> int:
@@ -141,7 +137,7 @@ def parse_sfdisk(text: str, where: str, size: int) -> PartitionTable:
         if values["label"] != "gpt":
             raise DiskUnusable(_other_label(values, where))
         return PartitionTable(
-            disk_uuid=str(UUID(values["id"])),
+            disk_uuid=values["id"].lower(),
             disk_size=Bytes(size),
             first_sector=values["firstlba"],
             last_sector=values["lastlba"],

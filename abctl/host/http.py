@@ -21,7 +21,7 @@ STALL_TIMEOUT = 30.0  # seconds without a byte
 REDIRECTS_MAX = 5
 _READ_SIZE = 64 * KIB
 _HEADERS = {"Accept-Encoding": "identity", "User-Agent": "abctl"}
-_SYSTEM_CAS = Path("/etc/ssl/certs/ca-certificates.crt")  # where an admin adds the CA of an own server
+SYSTEM_CAS = Path("/etc/ssl/certs/ca-certificates.crt")  # where an admin adds the CA of an own server
 _GONE = (HTTPStatus.NOT_FOUND, HTTPStatus.GONE)
 
 
@@ -61,10 +61,19 @@ class HttpSource:
     is_local = False
 
     def __init__(
-        self, url: str, *, connect_timeout: float = CONNECT_TIMEOUT, stall_timeout: float = STALL_TIMEOUT
+        self,
+        url: str,
+        *,
+        connect_timeout: float = CONNECT_TIMEOUT,
+        stall_timeout: float = STALL_TIMEOUT,
+        trusted: Path = SYSTEM_CAS,
     ) -> None:
-        """Remember where files are; timeouts in seconds. Nothing is asked yet."""
+        """Remember where files are; nothing is asked yet.
+
+        Timeouts are in seconds; ``trusted`` has the certificates of the CAs that may vouch for a server.
+        """
         self._url = url
+        self._trusted = trusted
         self._timeouts = connect_timeout, stall_timeout
         self._host = host_of(url)
 
@@ -74,7 +83,7 @@ class HttpSource:
 
     @contextmanager
     def open(self, name: str) -> Iterator[HttpReader]:
-        with _open_session(self._host) as session, self._get(session, name) as response:
+        with _open_session(self._host, self._trusted) as session, self._get(session, name) as response:
             yield HttpReader(response, self._host, name, self._timeouts[1])
 
     def _get(self, session: requests.Session, name: str) -> requests.Response:
@@ -125,12 +134,12 @@ def host_of(url: str) -> str:
     return urlsplit(url).netloc.rpartition("@")[2]
 
 
-def _open_session(host: str) -> requests.Session:
+def _open_session(host: str, trusted: Path) -> requests.Session:
     session = requests.Session()
     # A proxy does not know what is on this machine.
     session.trust_env = not _is_loopback(urlsplit(f"//{host}"))
-    if _SYSTEM_CAS.is_file():
-        session.verify = str(_SYSTEM_CAS)
+    if trusted.is_file():
+        session.verify = str(trusted)
     return session
 
 

@@ -5,7 +5,6 @@ their place, so nothing is activated and nothing of the machine's own LVM is loo
 """
 
 import json
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from abctl.errors import DiskUnusable, ToolFailed
 from abctl.host.block import ExtentVolume
 from abctl.host.loop import attach_loop
 from abctl.host.lvm_metadata import replace_text
+from abctl.host.memory import memory_file
 from abctl.host.run import run
 
 # Nothing is written to /etc/lvm and no daemon is asked.
@@ -35,13 +35,12 @@ _FIELDS = {
 def create_group(path: Path, place: Extent, group: VolumeGroup) -> None:
     """Make the volume group in ``place`` of the image or device, with its exact UUIDs and extents."""
     text = make_group_text(group, Bytes(place.length))
-    with attach_loop(path, place, writable=True) as device, tempfile.NamedTemporaryFile("w") as metadata:
-        metadata.write(text)
-        metadata.flush()
+    with attach_loop(path, place, writable=True) as device, memory_file(0) as metadata:
+        metadata.write(0, text.encode())
         start = f"{group.data_start_sector}s"
         options = ("-q", "-y", "--norestorefile", "--uuid", group.pv_uuid, "--dataalignment", start)
         _lvm("pvcreate", device, *options, device)
-        _lvm("vgcfgrestore", device, "-q", "-f", metadata.name, group.name)
+        _lvm("vgcfgrestore", device, "-q", "-f", str(metadata.path), group.name)
     with ExtentVolume(path, [place], group.name, writable=True) as volume:
         replace_text(volume, text)
         volume.flush()
@@ -55,13 +54,6 @@ def read_group(path: Path, place: Extent, name: str) -> Group:
         except ToolFailed as error:
             raise DiskUnusable(f"LVM cannot read the volume group {name} on {path}: {error}") from error
     return parse_fullreport(report, name, str(path))
-
-
-def read_live_group(name: str) -> Group:
-    """Return the volume group ``name`` of the running machine; raise DiskUnusable."""
-    return parse_fullreport(
-        run("lvm", "fullreport", "--config", _CONFIG, *_report_options()), name, "this machine"
-    )
 
 
 def _lvm(command: str, device: str, *arguments: str) -> str:

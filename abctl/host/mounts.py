@@ -20,7 +20,8 @@ class Mount:
 def parse_mountinfo(text: str) -> tuple[Mount, ...]:
     """Return the mounts of /proc/self/mountinfo, in its order: what is mounted over comes first."""
     mounts = []
-    for line in text.splitlines():
+    # The kernel escapes newlines, and no other of the characters that end a line elsewhere.
+    for line in text.split("\n"):
         head, _, tail = line.partition(" - ")
         fields, names = head.split(" "), tail.split(" ")
         if len(fields) >= 6 and len(names) >= 2:  # noqa: PLR2004 - see proc_pid_mountinfo(5)
@@ -97,6 +98,7 @@ def _read_name(folder: Path) -> str | None:
 
 def _read(path: Path) -> str:
     try:
-        return path.read_text("utf-8", "surrogateescape").strip()
+        # As bytes, for reading as text would turn carriage returns into newlines.
+        return path.read_bytes().decode("utf-8", "surrogateescape").strip()
     except OSError:
         return ""

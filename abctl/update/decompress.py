@@ -12,6 +12,7 @@ from abctl.ports import Reader
 from abctl.update.stream import INPUT_SIZE
 
 WINDOW_LOG_MAX = 25  # 32 MiB, what zstd -19 needs at most without --long; this much memory may be taken
+EMPTY_MAX = 1000  # frames in a row that unpack to nothing: each costs time and moves nothing
 _OUTPUT_SIZE = MIB
 _GZIP_WBITS = 31
 
@@ -108,6 +109,7 @@ class Decompressed:
         self._buffer = memoryview(bytearray(INPUT_SIZE))
         self._input = b""  # read, but not yet given to a stream
         self._taken = 0
+        self._empty = 0  # frames in a row
         self._output = memoryview(b"")
 
     @property
@@ -135,9 +137,14 @@ class Decompressed:
             self._output = memoryview(self._stream.unpack(data, _OUTPUT_SIZE))
         except ValueError as error:
             raise self._damaged(str(error)) from error
+        if self._output:
+            self._empty = 0
         if self._stream.is_over:
             self._input = self._stream.rest
             self._stream = None
+            self._empty += 1
+            if self._empty > EMPTY_MAX:
+                raise self._damaged(f"it has more than {EMPTY_MAX} empty frames in a row")
         return True
 
     def _read_more(self) -> bool:

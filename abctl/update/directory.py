@@ -32,6 +32,15 @@ class DirectoryRelease:
         self._manifest = manifest
         self.fetched = 0
 
+    def check_files(self) -> None:
+        """Ask for each file without reading it; raise SourceProblem where one is missing or too short."""
+        for image in self._manifest.images:
+            with self._source.open(image.file) as reader:
+                self._promised(reader, image)
+
+    def _promised(self, reader: Reader, image: Image) -> Promised:
+        return promised_download(reader, image.file, Bytes(image.download.size), self._source.place)
+
     def payloads(self, on_version: OnVersion) -> Payloads:
         on_version(self._manifest.version)
         for image in self._manifest.images:
@@ -39,8 +48,7 @@ class DirectoryRelease:
 
     def _payload(self, image: Image) -> Payloads:
         with self._source.open(image.file) as reader:
-            size = Bytes(image.download.size)
-            packed = Hashed(promised_download(reader, image.file, size, self._source.place))
+            packed = Hashed(self._promised(reader, image))
             try:
                 unpacked = decompress(packed, image.compression, image.file)
                 whole = Hashed(_promised_image(unpacked, image))

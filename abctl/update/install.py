@@ -1,7 +1,7 @@
 """Install a release: prove what can be proven, write, read back, and only then put it on trial.
 
-A refusal, and everything wrong with a local release, comes out before the first write. An archive from
-a server is proven while it streams; until then nothing on the disk can be booted. The single commit
+A refusal, and everything wrong with a local release, comes out before the first write. What a server
+sends is proven while it streams; until then nothing of it can be booted. The single commit
 point is one write of the boot environment, after the last byte was read back.
 """
 
@@ -32,7 +32,7 @@ from abctl.update.directory import DirectoryRelease, fetch_manifest
 from abctl.update.operate import Ports, apply, observe
 from abctl.update.payload import Release
 from abctl.update.progress import OnProgress, Step, Stopwatch, ignore_progress
-from abctl.update.write import Work, prove_release, write_release
+from abctl.update.write import Work, prove_release, start_reading, write_release
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,13 +58,14 @@ def install(ports: Ports, layout: str, offer: Offer, on_progress: OnProgress = i
     began = time.monotonic()
     job = _prepare(ports, layout, offer, on_progress)
     fetched_before, written, took = job.release.fetched, 0, 0.0
-    try:
-        apply(ports, InstallStarted(ports.now(), job.plan.version, job.plan.sha256))
-        written = write_release(job.release, job.work)
-        took = time.monotonic() - began
-        apply(ports, InstallVerified(ports.now(), job.gate.known, job.plan.sha256, written, took))
-    except BaseException as error:
-        _give_up(job, error)
+    with start_reading(job.release, job.work) as payloads:
+        try:
+            apply(ports, InstallStarted(ports.now(), job.gate.version, job.plan.sha256))
+            written = write_release(payloads, job.work)
+            took = time.monotonic() - began
+            apply(ports, InstallVerified(ports.now(), job.gate.known, job.plan.sha256, written, took))
+        except BaseException as error:
+            _give_up(job, error)
     return Installed(
         target=job.plan.target,
         version=job.gate.known,
@@ -104,7 +105,8 @@ def fill_slot_set(
     else:
         release = ArchiveRelease(offer.source, offer.file, trusted, _download_limit(sizes))
     work = Work(slots, target, gate.let_in, on_progress, Stopwatch())
-    written = write_release(release, work)
+    with start_reading(release, work) as payloads:
+        written = write_release(payloads, work)
     took = time.monotonic() - began
     return Installed(target, gate.known, trusted, release.fetched, written, took, work.watch.took)
 
@@ -181,7 +183,9 @@ def _plan(
         return plan, ArchiveRelease(offer.source, offer.file, sha256, _download_limit(sizes))
     manifest = fetch_manifest(offer.source, offer.file, sha256)
     plan = make_plan(host, layout, sizes, manifest, sha256)
-    return plan, DirectoryRelease(offer.source, manifest)
+    release = DirectoryRelease(offer.source, manifest)
+    release.check_files()
+    return plan, release
 
 
 def _sizes_of(slots: Slots, target: SlotName) -> SlotSizes:

@@ -1,9 +1,10 @@
 """Read a whole release to prove it, or write it to a slot set and read it back; nothing here arms it."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import closing
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 
 from abctl.core.plan import check_fits
 from abctl.core.slot import Part, Slot, SlotName
@@ -33,15 +34,35 @@ class Work:
     watch: Stopwatch
 
 
+@contextmanager
+def start_reading(release: Release, work: Work) -> Iterator[Iterator[Payload]]:
+    """Open the release and read as far as its first image, then yield all images that fit.
+
+    So much that is wrong comes out before anything was written. What the release has open is closed at
+    the end of the block.
+    """
+    with closing(release.payloads(work.on_version)) as payloads:
+        fitting = _check_sizes(payloads, work)
+        first = next(fitting, None)
+        yield iter(()) if first is None else chain((first,), fitting)
+
+
+def _check_sizes(payloads: Iterable[Payload], work: Work) -> Iterator[Payload]:
+    for payload in payloads:
+        slot = Slot(work.target, payload.part)
+        check_fits(payload.file, payload.size, slot, Bytes(work.slots.size_of(slot)))
+        yield payload
+
+
 def prove_release(release: Release, work: Work) -> Mapping[Part, Bytes]:
     """Read the whole release without writing anything; return the sizes of its images in bytes.
 
-    Raise all that ``write_release`` would raise because of the release itself.
+    Raise all that writing it would raise because of the release itself.
     """
     sizes = {}
-    with work.watch.time(Step.PROVE):
+    with work.watch.time(Step.PROVE), start_reading(release, work) as payloads:
         buffer = make_buffer(CHUNK_SIZE)
-        for payload in _payloads(release, work):
+        for payload in payloads:
             report = partial(Progress, Step.PROVE, payload.part, total=payload.size)
             while count := fill(payload.reader, buffer):
                 if payload.reader.count == count:
@@ -51,15 +72,15 @@ def prove_release(release: Release, work: Work) -> Mapping[Part, Bytes]:
     return sizes
 
 
-def write_release(release: Release, work: Work) -> int:
-    """Write the release to the slot set, and read back every byte; return how many bytes were written.
+def write_release(payloads: Iterable[Payload], work: Work) -> int:
+    """Write all images to the slot set, and read back every byte; return how many bytes were written.
 
     The head of Boot comes last: whatever happens before, no GRUB finds a kernel in the slot set. Raise
     SourceProblem, BadRelease, DoesNotFit or WriteProblem, and what ``on_version`` raises.
     """
     images = []
     with work.watch.time(Step.WRITE):
-        for payload in _payloads(release, work):
+        for payload in payloads:
             slot = Slot(work.target, payload.part)
             images.append(write_image(work.slots, slot, payload, work.on_progress))
     with work.watch.time(Step.READ_BACK):
@@ -69,12 +90,3 @@ def write_release(release: Release, work: Work) -> int:
         for image in images:
             write_head(work.slots, image)
     return sum(image.written for image in images)
-
-
-def _payloads(release: Release, work: Work) -> Iterator[Payload]:
-    """Yield the images that fit; what the release has open is closed however this ends."""
-    with closing(release.payloads(work.on_version)) as payloads:
-        for payload in payloads:
-            slot = Slot(work.target, payload.part)
-            check_fits(payload.file, payload.size, slot, Bytes(work.slots.size_of(slot)))
-            yield payload
