@@ -1,4 +1,4 @@
-"""What the tests of the data path share: a disk in memory, releases that fit it, and a server."""
+"""What several tests share: a disk in memory, releases that fit it, a server, and a loud word on loop devices."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -6,9 +6,17 @@ from pathlib import Path
 import pytest
 
 from abctl.core.slot import Part
+from tests.disks import LOOP_PROBLEM
 from tests.fake_volumes import MemoryDisk, make_images
 from tests.hostile_server import HostileServer, serve_hostile
 from tests.releases import Archive, Release, pack_archive, pack_release
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Nobody shall take a run without real LVM for a whole one."""
+    if LOOP_PROBLEM is not None:
+        terminalreporter.section("NOT TESTED HERE: real LVM", red=True)
+        terminalreporter.line(f"{LOOP_PROBLEM}; disks with GPT slots were tested all the same")
 
 
 @pytest.fixture

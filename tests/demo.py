@@ -51,9 +51,9 @@ class Story:
 
     def power_on(self) -> None:
         boot = self.host.power_on()
+        health = self.host.userland()
         print(
-            f"   power on: GRUB boots slot set {boot.slot_set}, {_WHY[boot.why]}; it is {self.host.userland()}",
-            flush=True,
+            f"   power on: GRUB boots slot set {boot.slot_set}, {_WHY[boot.why]}; it is {health}", flush=True
         )
 
 

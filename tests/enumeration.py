@@ -242,7 +242,8 @@ class Enumeration:
 
     def break_things(self, state: State) -> None:
         if read_boot_env(state.files).in_step:
-            assert_one_loss_changes_nothing(state)
+            with noted(f"in {state}"):
+                assert_one_loss_changes_nothing(state)
         for name, broken in faults_of(state):
             self.faults += 1
             with noted(f"{name} in {state}"):

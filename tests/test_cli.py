@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from abctl.core.bootenv import read_boot_env
 from abctl.core.slot import Part, Slot, SlotName
 from abctl.host.disk import DiskGrubPartition, DiskSlots, open_disk
 from tests.disks import NEEDS_LOOP, attached, copy_image, fingerprint
-from tests.hostile_server import Behaviour, HostileServer, serve_hostile
+from tests.hostile_server import Behaviour, HostileServer
 from tests.releases import Archive, Release, make_archive, make_release
 from tests.virtual_host import VirtualHost
 
@@ -145,12 +145,6 @@ def two(releases: dict[tuple[str, str], Release], layout: str) -> Release:
 def guest(fresh: Callable[[str], Path], tmp_path: Path) -> Machine:
     """A disk that needs no loop device."""
     return Machine(copy_image(fresh("guestos-small"), tmp_path / "guest.img"))
-
-
-@pytest.fixture
-def server() -> Iterator[HostileServer]:
-    with serve_hostile() as server:
-        yield server
 
 
 # --- a life -----------------------------------------------------------------------------------------

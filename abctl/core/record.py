@@ -75,7 +75,9 @@ class Record:
 
     def with_refusal(self, refusal: Refusal) -> "Record":
         kept = self.without_refusal(refusal.version).refusals
-        return replace(self, refusals=(*kept, replace(refusal, reason=_clean(refusal.reason)))[-REFUSALS_MAX:])
+        return replace(
+            self, refusals=(*kept, replace(refusal, reason=_clean(refusal.reason)))[-REFUSALS_MAX:]
+        )
 
     def without_refusal(self, version: Version) -> "Record":
         return replace(self, refusals=tuple(item for item in self.refusals if item.version != version))
