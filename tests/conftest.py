@@ -1,4 +1,4 @@
-"""What several tests share: a disk in memory, releases that fit it, a server, and a loud word on loop devices."""
+"""What several tests share: a disk in memory, releases that fit it, a server, and a word on loop devices."""
 
 from collections.abc import Iterator
 from pathlib import Path

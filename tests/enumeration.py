@@ -211,8 +211,8 @@ class Enumeration:
         self._known.add(raw)
         state = canonical(state)
         key = key_of(state)
-        # What is whole again forgets that it was damaged.
-        damaged = damaged and not (read_boot_env(state.files).in_step and not state.unwritable)
+        mended = read_boot_env(state.files).in_step and not state.unwritable and state.trusted
+        damaged = damaged and not mended
         if key not in self.states and (*key, damaged) not in self.states:
             self.states[(*key, damaged) if damaged else key] = state
             check(state, damaged=damaged)

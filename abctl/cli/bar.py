@@ -223,16 +223,15 @@ def _find_rows(labels: Sequence[Label]) -> list[int] | None:
     rows = [0] * len(labels)
     for _ in range(len(labels) + 1):
         before = rows
-        rows = [
-            max(
-                (before[index] + 1 for index, other in enumerate(labels) if _must_be_under(label, other)),
-                default=0,
-            )
-            for label in labels
-        ]
+        rows = [_row_under(label, labels, before) for label in labels]
         if rows == before:
             return rows
     return None
+
+
+def _row_under(label: Label, labels: Sequence[Label], rows: Sequence[int]) -> int:
+    above = [row for other, row in zip(labels, rows, strict=True) if _must_be_under(label, other)]
+    return max(above, default=-1) + 1
 
 
 def _draw_labels(labels: Sequence[Label], frame: Frame) -> list[str]:

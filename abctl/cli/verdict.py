@@ -2,7 +2,7 @@
 
 import shlex
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from abctl.cli.report import Advice, Verdict
 from abctl.cli.sentences import find_outcome_entry, name_slot_set, say_outcome
@@ -91,11 +91,17 @@ def _find_lost(scene: Scene) -> Iterator[Finding]:
 
 def _find_settling(scene: Scene) -> Iterator[Finding]:
     """Something ended by itself and is not recorded yet."""
-    after, effects = transition(scene.host, Settle(Seconds(0)))
+    after, effects = transition(_at_first_generation(scene.host), Settle(Seconds(0)))
     if not effects or not after.record.entries:
         return
     what = say_outcome(after) or "a trial ended"
     yield Finding(Verdict.ATTENTION, what, (scene.advise("record how it ended", "settle"),))
+
+
+def _at_first_generation(host: Host) -> Host:
+    """Return the same host with room for the next generation, which a damaged one may not have."""
+    running = replace(host.running, generation=None if host.why else 0)
+    return replace(host, env=replace(host.env, generation=1), running=running)
 
 
 def _find_trial(scene: Scene) -> Iterator[Finding]:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from abctl.core.found import SECTOR, Extent
 from abctl.errors import InUse
+from abctl.host.mounts import read_mounts
 
 _SYS_BLOCK = Path("/sys/class/block")
 _MOUNTS = Path("/proc/self/mountinfo")
@@ -96,8 +97,7 @@ def _is_same(backing: str, status: os.stat_result) -> bool:
 
 def _read_mounts() -> dict[str, str]:
     """Return where each device is mounted, by ``major:minor``."""
-    fields = (line.split() for line in _read(_MOUNTS).splitlines())
-    return {words[2]: words[4].encode().decode("unicode_escape") for words in fields}
+    return {mount.device: mount.point for mount in read_mounts(_MOUNTS)}
 
 
 def _is_busy(device: Path) -> bool:

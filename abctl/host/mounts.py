@@ -29,6 +29,11 @@ def parse_mountinfo(text: str) -> tuple[Mount, ...]:
     return tuple(mounts)
 
 
+def read_mounts(path: Path) -> tuple[Mount, ...]:
+    """Return the mounts in a mountinfo file."""
+    return parse_mountinfo(_read(path))
+
+
 def _names_of_source(source: str) -> Iterator[str]:
     """Yield the mapped name in ``/dev/mapper/NAME`` or ``/dev/GROUP/VOLUME``, for a machine without /sys."""
     match source.split("/"):
@@ -56,7 +61,7 @@ class MountTable:
 
     def __init__(self, root: Path = Path("/")) -> None:
         self._root = root
-        self.mounts = parse_mountinfo(_read(root / "proc/self/mountinfo"))
+        self.mounts = read_mounts(root / "proc/self/mountinfo")
 
     def find(self, point: str) -> Mount | None:
         """Return what is seen at the mount point ``point``; None where nothing is mounted there."""
