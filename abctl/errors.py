@@ -22,6 +22,7 @@ A message is one sentence that names the thing and says what to do. ``docs/error
     |   +-- NothingToRollBackTo     26   the other slot set is not known to be good
     |   +-- Untrusted               27   nothing says which bytes are the right ones
     |   +-- WouldOverwrite          28   a file is in the way
+    |   +-- NothingToDo             29   what was asked for is so already
     +-- BadRelease                   what was offered is not a sound release
     |   +-- BadManifest             30
     |   +-- BadArchive              31
@@ -189,7 +190,7 @@ class NothingToConfirm(Refused):
 
 
 class NothingToRollBackTo(Refused):
-    """The other slot set is not known to be good, or there is nothing to take back.
+    """The other slot set is not known to be good.
 
     What to do: look at 'abctl status', and install the release you want with 'abctl upgrade'.
     """
@@ -213,6 +214,15 @@ class WouldOverwrite(Refused):
     """
 
     exit_code = 28
+
+
+class NothingToDo(Refused):
+    """What was asked for is so already.
+
+    What to do: look at 'abctl status'; perhaps another version or slot set was meant.
+    """
+
+    exit_code = 29
 
 
 class BadRelease(AbctlError):

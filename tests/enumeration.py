@@ -215,7 +215,8 @@ class Enumeration:
         damaged = damaged and not mended
         if key not in self.states and (*key, damaged) not in self.states:
             self.states[(*key, damaged) if damaged else key] = state
-            check(state, damaged=damaged)
+            with noted(f"reached: {state}"):
+                check(state, damaged=damaged)
             self._todo.append((state, damaged))
         return key
 

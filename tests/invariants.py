@@ -53,7 +53,8 @@ def assert_refused(state: State) -> None:
     env = state.env
     for version in state.fell_back:
         host = Host(env, state.running, state.record) if env else None
-        assert host is None or find_refusal(host, version, None), f"{version} fell back and is not refused"
+        refused = host is None or find_refusal(host, version, None) is not None
+        assert refused, f"{version} fell back and is not refused"
 
 
 def assert_one_loss_changes_nothing(state: State) -> None:

@@ -28,7 +28,7 @@ from abctl.core.units import Digest, Seconds, Version
 from abctl.errors import AbctlError, InUse, StateUnwritable, WriteFailed
 from abctl.ports import Volume
 from abctl.update.operate import Ports, apply, settle
-from abctl.update.perform import HEAD_SIZE
+from abctl.update.perform import FIRST_BLOCK, HEAD_SIZE
 from tests.grubs import Boot, predict_boot
 
 VOLUME_SIZE = 2 * HEAD_SIZE
@@ -163,6 +163,10 @@ class World:
             version_in=self.version_in,
         )
 
+    def head_of(self, slot: Slot) -> Release | None:
+        content = self.state.contents[slot.slot_set]
+        return (content.boot if slot.part is Part.BOOT else content.root)[0]
+
     def version_in(self, slot_set: SlotName) -> Version | None:
         release = self.state.contents[slot_set].release
         return release.version if release else None
@@ -210,9 +214,8 @@ class World:
             )
 
         def torn(tear: Tear) -> State:
-            # Half of a head: from the front its superblock is gone; from the back it still looks whole.
-            spoiled = index if tear.from_front else 1
-            return filled(part is Part.BOOT, spoiled, None) if tear.at else state
+            # The head falls with its first block, which is there or not; half of the rest is rubbish.
+            return filled(part is Part.BOOT, index, None) if tear.at and index else state
 
         self.change(f"write {target}_{part}", lambda: filled(part is Part.BOOT, index, release), torn)
 
@@ -390,8 +393,11 @@ class FakeVolume:
         raise NotImplementedError("the model writes whole halves: see World.install")
 
     def write_zeros(self, offset: int, length: int) -> None:
-        assert (offset, length) == (0, HEAD_SIZE)
-        self.world.write_content(self.slot.slot_set, self.slot.part, 0, None)
+        if offset == 0:
+            self.world.write_content(self.slot.slot_set, self.slot.part, 0, None)
+        else:
+            assert self.world.head_of(self.slot) is None
+            assert (offset, offset + length) == (FIRST_BLOCK, HEAD_SIZE)
 
     def flush(self) -> None:
         pass

@@ -62,6 +62,7 @@ class _LazyGroup(click.Group):
 @click.option(
     "--booted",
     type=click.Choice(list(SlotName), case_sensitive=False),
+    metavar="A|B",
     help="With --disk: the slot set that runs there, as a virtual host knows it (default: none runs).",
 )
 @click.option("--debug", is_flag=True, help="Show tracebacks and what is done.")

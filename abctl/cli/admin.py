@@ -11,7 +11,7 @@ from abctl.update.operate import apply, observe
 from abctl.update.operate import settle as settle_host
 
 
-@click.command()
+@click.command(short_help="Keep the slot set that is on trial.")
 @click.pass_obj
 def confirm(target: Target) -> None:
     """Keep the slot set that is on trial: it becomes the primary.
@@ -28,7 +28,7 @@ def confirm(target: Target) -> None:
     click.echo(f"Slot set {env.primary} ({env[env.primary].version}) is confirmed and is now the primary.")
 
 
-@click.command()
+@click.command(short_help="Go back to the previous slot set.")
 @click.option("--reboot", is_flag=True, help="Reboot into it at once.")
 @click.pass_obj
 def rollback(target: Target, reboot: bool) -> None:
@@ -64,8 +64,10 @@ def _reboot_or_say(machine: Machine, wanted: SlotName, reboot: bool) -> None:
         click.echo(f"Slot set {machine.ports.running.kernel} runs until then: reboot to change over.")
 
 
-@click.command("mark-bad")
-@click.argument("slot_set", type=click.Choice(list(SlotName), case_sensitive=False), required=False)
+@click.command("mark-bad", short_help="Say that a slot set is not to be used.")
+@click.argument(
+    "slot_set", type=click.Choice(list(SlotName), case_sensitive=False), metavar="[A|B]", required=False
+)
 @click.option("--reason", default="marked bad by an admin", help="Kept, and shown in status.")
 @click.pass_obj
 def mark_bad(target: Target, slot_set: SlotName | None, reason: str) -> None:
@@ -90,7 +92,7 @@ def mark_bad(target: Target, slot_set: SlotName | None, reason: str) -> None:
             _reboot_or_say(machine, env.primary, reboot=False)
 
 
-@click.command()
+@click.command(short_help="Take back the refusal of a version.")
 @click.argument("version")
 @click.pass_obj
 def allow(target: Target, version: str) -> None:
@@ -109,7 +111,7 @@ def allow(target: Target, version: str) -> None:
     click.echo(f"{version} may be installed again.")
 
 
-@click.command()
+@click.command(short_help="Record how the last trial ended.")
 @click.pass_obj
 def settle(target: Target) -> None:
     """Record how the last trial ended, and mend the copies of the boot environment.

@@ -13,7 +13,7 @@ from abctl.update.operate import observe
 _BOOTS_MAX = 20
 
 
-@click.command()
+@click.command(short_help="Show what runs and what comes next.")
 @json_option
 @click.pass_obj
 def status(target: Target, as_json: bool) -> None:
@@ -38,7 +38,7 @@ def status(target: Target, as_json: bool) -> None:
     show(report, render_status, as_json=as_json)
 
 
-@click.command()
+@click.command(short_help="Show what happened, and when.")
 @click.option("--last", type=click.IntRange(min=1), help="Only so many of the newest entries.")
 @json_option
 @click.pass_obj
@@ -54,7 +54,7 @@ def history(target: Target, last: int | None, as_json: bool) -> None:
     show(report, render_history, as_json=as_json)
 
 
-@click.command()
+@click.command(short_help="Show what the next power-ons would do.")
 @click.option(
     "--boots", type=click.IntRange(1, _BOOTS_MAX), default=5, show_default=True, help="How many power-ons."
 )

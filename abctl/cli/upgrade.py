@@ -16,7 +16,7 @@ from abctl.update.install import install, plan_only
 from abctl.update.operate import observe
 
 
-@click.command()
+@click.command(short_help="Install a release and put it on trial.")
 @click.argument("source")
 @sha256_option
 @click.option("--dry-run", is_flag=True, help="Only show the plan, or the reason for refusing.")

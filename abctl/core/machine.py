@@ -51,6 +51,7 @@ from abctl.errors import (
     Busy,
     NotConfirmed,
     NothingToConfirm,
+    NothingToDo,
     NothingToRollBackTo,
     VersionRefused,
     WrongSlotSet,
@@ -230,7 +231,7 @@ def check_install(host: Host, version: Version | None, sha256: Digest | None) ->
             f"'abctl mark-bad {env.primary}' if it does not start any more"
         )
     reason = find_refusal(host, version, sha256)
-    if reason:
+    if reason is not None:
         recorded = host.record.find_refusal(version, sha256)
         refused = recorded.version if recorded else version
         raise VersionRefused(f"{refused} is refused here: {reason}; 'abctl allow {refused}' takes that back")
@@ -325,7 +326,7 @@ def _roll_back(host: Host, event: RollBack) -> Decision:
 def _mark_bad(host: Host, event: MarkBad) -> Decision:
     env, bad = host.env, event.slot_set
     if env[bad].state is SlotState.EMPTY:
-        raise NothingToRollBackTo(f"slot set {bad} is empty: it is not booted anyway")
+        raise NothingToDo(f"slot set {bad} is empty: it is not booted anyway")
     marked = replace(env, outcome=Outcome.MARKED_BAD).with_state(bad, SlotState.BAD)
     if env.trial and env.trial.slot_set is bad:
         marked = replace(marked, trial=None)
@@ -333,15 +334,15 @@ def _mark_bad(host: Host, event: MarkBad) -> Decision:
     better = marked[bad.other].state is SlotState.GOOD or host.running.booted is bad.other
     if bad is env.primary and marked.trial is None and better:
         marked = replace(marked, primary=bad.other)
-    entry = Entry(event.at, Happened.MARKED_BAD, bad, env[bad].version, text=event.reason)
-    return _decide(
-        host, marked, _refuse(host, event.at, bad, event.reason).with_entry(entry), record_first=True
-    )
+    reason = event.reason.strip() or "an admin said so"
+    entry = Entry(event.at, Happened.MARKED_BAD, bad, env[bad].version, text=reason)
+    record = _refuse(host, event.at, bad, reason).with_entry(entry)
+    return _decide(host, marked, record, record_first=True)
 
 
 def _allow(host: Host, event: Allow) -> Decision:
     if find_refusal(host, event.version, None) is None:
-        raise NothingToRollBackTo(f"{event.version} is not refused: nothing to allow")
+        raise NothingToDo(f"{event.version} is not refused: nothing to allow")
     env = host.env
     for name in SlotName:
         if env[name] == SlotSet(SlotState.BAD, event.version):

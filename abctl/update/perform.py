@@ -17,13 +17,14 @@ from abctl.core.bootenv import (
 from abctl.core.machine import Effect, InvalidateSlotSet, WriteBootEnv, WriteRecord
 from abctl.core.record import Record
 from abctl.core.slot import Part, Slot, SlotName
-from abctl.core.units import MIB
+from abctl.core.units import KIB, MIB
 from abctl.errors import AbctlError, StateUnwritable, WriteFailed
 from abctl.ports import GrubPartition, RecordStore, Slots
 
 log = logging.getLogger(__name__)
 
 HEAD_SIZE = MIB  # holds the superblock of every file system that GRUB reads
+FIRST_BLOCK = 4 * KIB  # holds that of FAT, ext and XFS; short enough to be gone or not
 
 
 def perform(effects: Iterable[Effect], grub: GrubPartition, slots: Slots, records: RecordStore) -> None:
@@ -79,7 +80,12 @@ def invalidate(slots: Slots, slot_set: SlotName) -> None:
     """Zero the head of Boot and Root: no GRUB finds a kernel there, whatever a boot environment says."""
     for part in (Part.BOOT, Part.ROOT):
         with slots.open_for_writing(Slot(slot_set, part)) as volume:
-            volume.write_zeros(0, min(HEAD_SIZE, volume.size))
+            size = min(HEAD_SIZE, volume.size)
+            first = min(FIRST_BLOCK, size)
+            # The superblock by itself: half a head that still had one would look whole to GRUB.
+            volume.write_zeros(0, first)
+            volume.flush()
+            volume.write_zeros(first, size - first)
             volume.flush()
 
 
