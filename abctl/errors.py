@@ -12,6 +12,7 @@ A message is one sentence that names the thing and says what to do. ``docs/error
     |   +-- Busy                    15   another abctl works on this host or disk
     |   +-- StateUnwritable         16   the boot environment cannot be written
     |   +-- ToolFailed              17   a program that abctl calls is missing or failed
+    |   +-- NotAdopted              18   GRUB does not run abctl's scripts
     +-- Refused                      the request is understood and not carried out; nothing was written
     |   +-- NotConfirmed            20   a trial has not ended yet
     |   +-- WrongSlotSet            21   the running slot set is not the primary
@@ -129,6 +130,15 @@ class ToolFailed(HostProblem):
     """
 
     exit_code = 17
+
+
+class NotAdopted(HostProblem):
+    """GRUB does not run abctl's scripts, as on a host that the older system made.
+
+    What to do: run 'abctl adopt' once.
+    """
+
+    exit_code = 18
 
 
 class Refused(AbctlError):

@@ -83,7 +83,7 @@ def _tell(story: Story, releases: dict[str, Release], url: str) -> None:
         "--layout",
         LAYOUT,
         "--release",
-        str(first.directory),
+        f"releases/{first.version}",
         "--sha256",
         first.manifest_sha256,
     )

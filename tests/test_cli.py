@@ -15,6 +15,7 @@ import jsonschema
 import pytest
 
 from abctl.core.bootenv import read_boot_env
+from abctl.core.layout import Role
 from abctl.core.slot import Part, Slot, SlotName
 from abctl.host.disk import DiskGrubPartition, DiskSlots, open_disk
 from tests.disks import NEEDS_LOOP, attached, copy_image, fingerprint
@@ -399,6 +400,53 @@ def test_an_image_that_exists_is_kept(guest: Machine, releases: dict[tuple[str, 
     assert_refused(guest, run(ABCTL, "disk", "create", guest.image, *arguments), before, 28, str(guest.image))
 
 
+# --- a host of the older system ---------------------------------------------------------------------
+
+
+def make_older(machine: Machine, alternative: str, cycle: str) -> None:
+    """Make the grub partition what the older system makes of it."""
+    disk = open_disk(machine.image)
+    grub = disk.layout.find_role(Role.GRUB)
+    assert grub
+    mtools = f"{machine.image}@@{disk.places_of(grub)[0].offset}"
+    subprocess.run(["mdeltree", "-i", mtools, "::env1", "::env2"], check=True)
+    subprocess.run(["mdel", "-i", mtools, "::select.cfg", "::state.cfg", "::slots.cfg"], check=True)
+    block = f"# GRUB Environment Block\nboot_alternative={alternative}\nboot_cycle={cycle}\n".encode()
+    for name, content in (("grub.cfg", b"set timeout=1\n"), ("grubenv", block.ljust(1024, b"#"))):
+        source = machine.image.with_name(name)
+        source.write_bytes(content)
+        subprocess.run(["mcopy", "-D", "o", "-i", mtools, source, f"::{name}"], check=True)
+
+
+@pytest.mark.parametrize(
+    ("alternative", "cycle", "boots"),
+    [("A", "stable", "AA"), ("B", "stable", "BB"), ("B", "install", "BB"), ("B", "first_boot", "BA"),
+     ("B", "failsafe_check", "AA"), ("A", "first_boot", "AB")],
+)  # fmt: skip
+def test_a_host_of_the_older_system_is_adopted_where_it_stands(
+    guest: Machine, releases: dict[tuple[str, str], Release], alternative: str, cycle: str, boots: str
+) -> None:
+    two = releases["2", "guestos-small"]
+    guest.upgrade(two)
+    make_older(guest, alternative, cycle)
+    guest.booted = None
+    assert_refused(guest, guest.upgrade(two), guest.fingerprint(), 18, "abctl adopt")
+    if cycle == "failsafe_check":
+        # The older system's check is running out: the next boot is its way back.
+        guest.booted = SlotName(alternative)
+    assert guest.abctl("adopt").code == 0
+    assert guest.abctl("status", "--json").json("status")["slot_sets"]["B"]["version"] == "2"
+    for expected in boots:
+        guest.power_on()
+        assert guest.booted == expected
+
+
+def test_adopting_again_changes_nothing(guest: Machine) -> None:
+    before = guest.fingerprint()
+    assert guest.abctl("adopt").code == 0
+    assert guest.fingerprint() == before
+
+
 # --- at any moment ----------------------------------------------------------------------------------
 
 
@@ -438,7 +486,18 @@ def test_an_upgrade_that_is_ended_leaves_a_host_that_boots_and_goes_on(
 # --- help -------------------------------------------------------------------------------------------
 
 COMMANDS = (
-    *("status", "history", "rehearse", "upgrade", "confirm", "rollback", "mark-bad", "allow", "settle"),
+    *(
+        "status",
+        "history",
+        "rehearse",
+        "upgrade",
+        "confirm",
+        "rollback",
+        "mark-bad",
+        "allow",
+        "settle",
+        "adopt",
+    ),
     *("disk", "disk create", "disk show", "disk check"),
 )
 

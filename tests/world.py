@@ -187,8 +187,15 @@ class World:
 
     def install(self, release: Release) -> None:
         """Install as the data path does: disarm, invalidate, write, the head of Boot last, verify, arm."""
-        host = self.do(InstallStarted(Seconds(0), release.version, release.digest))
-        target = host.env.primary.other
+        before = self.state.trusted
+        target = self.state.env.primary.other if self.state.env else SlotName.B
+        # Who starts an installation gives up what was there.
+        self.state = replace(self.state, trusted=before - {target})
+        try:
+            target = self.do(InstallStarted(Seconds(0), release.version, release.digest)).env.primary.other
+        except AbctlError:
+            self.state = replace(self.state, trusted=before)
+            raise
         for part, index in ((Part.BOOT, 1), (Part.ROOT, 0), (Part.ROOT, 1), (Part.BOOT, 0)):
             self.write_content(target, part, index, release)
         self.state = replace(self.state, verified=self.state.verified | {target})

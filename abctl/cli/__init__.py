@@ -27,6 +27,7 @@ _COMMANDS = {
     "mark-bad": "abctl.cli.admin:mark_bad",
     "allow": "abctl.cli.admin:allow",
     "settle": "abctl.cli.admin:settle",
+    "adopt": "abctl.cli.adopt:adopt",
     "disk": "abctl.cli.disk:disk",
 }
 

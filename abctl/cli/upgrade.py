@@ -12,6 +12,7 @@ from abctl.cli.show import show
 from abctl.cli.wiring import Target, locate, open_machine
 from abctl.core.units import Digest
 from abctl.errors import AbctlError
+from abctl.host.scripts import check_scripts
 from abctl.update.install import install, plan_only
 from abctl.update.operate import observe
 
@@ -47,6 +48,7 @@ def upgrade(
     if dry_run:
         return _show_plan(target, source, sha256, as_json=as_json)
     with open_machine(target, write=True) as machine:
+        check_scripts(machine.grub_files())
         offer = locate(source, sha256)
         with show_progress(sys.stderr, quiet=quiet or as_json) as on_progress:
             installed = install(machine.ports, machine.layout.name, offer, on_progress)
@@ -69,6 +71,7 @@ def _show_plan(target: Target, source: str, sha256: Digest | None, *, as_json: b
     """Show what an upgrade would do; the exit code is that of the upgrade itself where it is refused."""
     try:
         with open_machine(target, write=False) as machine:
+            check_scripts(machine.grub_files())
             plan = plan_only(machine.ports, machine.layout.name, locate(source, sha256))
     except AbctlError as error:
         report = describe_refused_plan(error, source=source, sha256=sha256, disk=target.name)

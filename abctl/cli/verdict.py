@@ -193,7 +193,7 @@ def _find_damage(scene: Scene) -> Iterator[Finding]:
     if reading.env is None or (reading.in_step and not reading.damage):
         return
     if scene.is_older_system:
-        advice = scene.advise("take over the older system's boot state", "settle")
+        advice = scene.advise("take over from the older system", "adopt")
         yield Finding(Verdict.OK, f"{_base(scene)}; its boot state is still the older system's", (advice,))
         return
     advice = scene.advise("write the copies of the boot environment anew", "settle")

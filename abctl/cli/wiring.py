@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from abctl.core.layout import Layout
     from abctl.host.block import ExtentVolume
     from abctl.host.disk import Disk
+    from abctl.host.scripts import GrubFiles
     from abctl.ports import Offer
 
 VERSION_FILE = "/opt/ic/share/version.txt"
@@ -55,6 +56,7 @@ class Machine:
     ports: Ports
     layout: Layout
     has_kernel: Callable[[SlotName], bool]
+    grub_files: Callable[[], GrubFiles]
     reboot: Callable[[], None] | None = None
 
 
@@ -89,7 +91,13 @@ def machine_of(disk: Disk, booted: SlotName | None = None) -> Machine:
         now=now,
         version_in=lambda name: _read_version(slots, name),
     )
-    return Machine(ports, disk.layout, lambda name: _has_kernel(slots, name))
+    return Machine(ports, disk.layout, lambda name: _has_kernel(slots, name), lambda: _disk_grub_files(disk))
+
+
+def _disk_grub_files(disk: Disk) -> GrubFiles:
+    from abctl.host.scripts import DiskGrubFiles  # noqa: PLC0415
+
+    return DiskGrubFiles(disk)
 
 
 def _open_host(target: Target) -> Machine:
@@ -114,7 +122,15 @@ def _open_host(target: Target) -> Machine:
         now=system.now,
         version_in=lambda name: _read_version(slots, name),
     )
-    return Machine(ports, layout, lambda name: _has_kernel(slots, name), system.reboot)
+    return Machine(ports, layout, lambda name: _has_kernel(slots, name), _live_grub_files, system.reboot)
+
+
+def _live_grub_files() -> GrubFiles:
+    from abctl.host.live import LivePaths  # noqa: PLC0415
+    from abctl.host.scripts import LiveGrubFiles  # noqa: PLC0415
+
+    paths = LivePaths()
+    return LiveGrubFiles(paths / paths.grub)
 
 
 def locate(source: str, sha256: Digest | None) -> Offer:

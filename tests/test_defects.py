@@ -1,0 +1,521 @@
+"""The defects of the older system, and what was reported of it: abctl must be shown not to have them.
+
+D1 to D12 are its known defects. Power-ons here are those of the real GRUB, unless a test says otherwise.
+"""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from itertools import product
+from pathlib import Path
+
+import pytest
+
+from abctl.cli.describe import describe_history
+from abctl.cli.report import Verdict
+from abctl.cli.wiring import Target, open_machine
+from abctl.core.bootenv import (
+    OLDER_BLOCK_SIZE,
+    BootEnv,
+    Copy,
+    EnvFiles,
+    Outcome,
+    SlotSet,
+    SlotState,
+    Trial,
+    Why,
+    encode,
+    next_boot,
+    read_boot_env,
+)
+from abctl.core.envblock import make_block, parse_block
+from abctl.core.layout import Role
+from abctl.core.machine import Confirm, InstallVerified, Running
+from abctl.core.record import Record
+from abctl.core.slot import Part, Slot, SlotName
+from abctl.core.units import MIB, Seconds, Version
+from abctl.errors import (
+    Busy,
+    DoesNotFit,
+    NotConfirmed,
+    NothingToConfirm,
+    ReadBackMismatch,
+    RunningMismatch,
+    StateUnwritable,
+    VersionRefused,
+)
+from abctl.host.disk import DiskGrubPartition, open_disk
+from abctl.host.files import find_file
+from abctl.host.layouts import read_layout
+from abctl.host.live import LiveGrubPartition, LiveRecordStore, LiveSlots, LiveSystem
+from abctl.host.lock import lock_disk
+from abctl.ports import Slots, Volume
+from abctl.update.install import install
+from abctl.update.operate import Ports, apply, settle
+from tests.disks import copy_image, cut_out, place_of
+from tests.disks import run as run_tool
+from tests.fake_live import FakeHost
+from tests.fake_volumes import LAYOUT, SLOT_SIZES, MemoryDisk, make_images
+from tests.grubs import Boot, assert_predicted, real_grub
+from tests.invariants import check
+from tests.refusals import assert_refused, assert_says, offer_of
+from tests.releases import Archive, Release, make_release, pack_release
+from tests.states import files_of
+from tests.stories import ONE, THREE, TWO, armed, confirmed, fell_back, status_of
+from tests.test_cli import ABCTL, Machine, assert_fails, run
+from tests.virtual_host import VirtualHost
+from tests.world import Content, Kind, PowerCut, State, Tear, World
+from tests.world import Release as Told
+
+A, B = SlotName.A, SlotName.B
+REPOSITORY = Path(__file__).parents[1]
+EACH_WAY = pytest.mark.parametrize("primary", [A, B], ids=["A to B", "B to A"])
+UNHEALTHY = Told(TWO.version, Kind.UNHEALTHY)
+
+
+def start_real_grub(files: EnvFiles, kernels: tuple[bool, bool], unwritable: frozenset[Copy]) -> Boot:
+    return assert_predicted(files, dict(zip(SlotName, kernels, strict=True)), unwritable)
+
+
+def a_host(primary: SlotName = A) -> World:
+    """1.0.0 runs from ``primary``; nothing is in the other slot set."""
+    sets = {primary: SlotSet(SlotState.GOOD, ONE.version), primary.other: SlotSet(SlotState.EMPTY)}
+    contents = {primary: Content.of(ONE), primary.other: Content()}
+    running = Running.all_of(primary, Why.PRIMARY)
+    state = State(
+        files_of(BootEnv(primary, slot_sets=sets, generation=3)),
+        contents,
+        running=running,
+        trusted=frozenset({primary}),
+    )
+    return World(state, start_real_grub)
+
+
+def boots(world: World, count: int) -> list[tuple[SlotName | None, Why]]:
+    """Power on as often, with nobody there to confirm anything."""
+    return [(boot.booted, boot.why) for boot in (world.power_on() for _ in range(count))]
+
+
+def env_of(world: World) -> BootEnv:
+    assert world.state.env
+    return world.state.env
+
+
+@contextmanager
+def nothing_changes(world: World) -> Iterator[None]:
+    before = world.state
+    yield
+    assert world.state == before
+
+
+# --- D1 to D12 --------------------------------------------------------------------------------------
+
+
+@EACH_WAY
+def test_d1_a_trial_falls_back_in_both_directions(primary: SlotName) -> None:
+    world = a_host(primary)
+    world.install(UNHEALTHY)
+    trial = primary.other
+    assert boots(world, 3) == [(trial, Why.TRIAL)] * 3
+    assert boots(world, 2) == [(primary, Why.FALLBACK), (primary, Why.PRIMARY)]
+
+
+@EACH_WAY
+def test_d1_an_admin_rolls_back_in_both_directions(primary: SlotName) -> None:
+    world = a_host(primary)
+    world.install(TWO)
+    world.power_on()
+    world.confirm()
+    assert boots(world, 1) == [(primary.other, Why.PRIMARY)]
+    world.roll_back()
+    assert boots(world, 2) == [(primary, Why.PRIMARY)] * 2
+
+
+def test_d2_a_trial_that_was_never_booted_cannot_be_confirmed() -> None:
+    world = a_host()
+    world.install(Told(TWO.version, Kind.PANICS))
+    for _ in range(2):  # the service that confirms is restarted before the reboot
+        with nothing_changes(world), pytest.raises(NothingToConfirm, match="slot set A runs"):
+            world.confirm()
+    assert boots(world, 4)[-1] == (A, Why.FALLBACK)
+    assert env_of(world)[B].state is SlotState.BAD
+
+
+@EACH_WAY
+@pytest.mark.parametrize("is_booted", [False, True])
+def test_d3_no_install_while_the_running_slot_set_is_unconfirmed(primary: SlotName, is_booted: bool) -> None:
+    world = a_host(primary)
+    world.install(UNHEALTHY)
+    if is_booted:
+        world.power_on()
+    with nothing_changes(world), pytest.raises(NotConfirmed, match=r"on trial|abctl confirm"):
+        world.install(THREE)
+    assert boots(world, 4)[-1][0] is primary, "the only good slot set was written"
+
+
+def test_d4_a_boot_alone_confirms_nothing() -> None:
+    """A start of the system, or of its virtual machine, is no health.
+
+    Only ``confirm`` ends a trial well, and nothing says it by itself. That it is said when the health
+    checks of host and guest have passed, and not before, belongs to those checks.
+    """
+    world = a_host()
+    world.install(UNHEALTHY)
+    for _ in range(3):
+        assert world.power_on().booted is B
+        settle(world.ports)
+        assert (env_of(world).primary, env_of(world)[B].state) == (A, SlotState.UNTESTED)
+    assert boots(world, 1) == [(A, Why.FALLBACK)]
+
+
+def writes_of_an_install() -> int:
+    world = a_host()
+    world.install(TWO)
+    return len(world.writes)
+
+
+@pytest.mark.parametrize("write", range(writes_of_an_install()))
+def test_d5_a_half_written_slot_set_is_never_booted(write: int) -> None:
+    for at, from_front in ((0, True), (200, True), (200, False)):
+        world = a_host()
+        world.tear = Tear(write, at, from_front)
+        with pytest.raises(PowerCut):
+            world.install(TWO)
+        world.tear = None
+        boot = world.power_on()
+        assert boot.booted
+        assert world.state.contents[boot.booted].release
+        assert boot.booted is A or boot.why is Why.TRIAL
+        check(world.state)
+
+
+def test_d5_only_an_installation_that_was_started_can_be_armed() -> None:
+    world = a_host()
+    world.install(TWO)
+    world.power_on()
+    world.confirm()
+    with nothing_changes(world), pytest.raises(Busy, match="something else changed"):
+        world.do(InstallVerified(Seconds(0), THREE.version, THREE.digest, 0, 0.0))
+
+
+@dataclass
+class LazyVolume:
+    """A volume behind a cache: what was not flushed is not on the medium, and goes with the power."""
+
+    medium: Volume
+    cached: list[tuple[int, bytes | int]]
+
+    @property
+    def name(self) -> str:
+        return self.medium.name
+
+    @property
+    def size(self) -> int:
+        return self.medium.size
+
+    def write(self, offset: int, data: memoryview) -> None:
+        self.cached.append((offset, bytes(data)))
+
+    def write_zeros(self, offset: int, length: int) -> None:
+        self.cached.append((offset, length))
+
+    def flush(self) -> None:
+        for offset, data in self.cached:
+            if isinstance(data, int):
+                self.medium.write_zeros(offset, data)
+            else:
+                self.medium.write(offset, memoryview(data))
+        self.cached.clear()
+        self.medium.flush()
+
+    def read_back(self, offset: int, buffer: memoryview) -> None:
+        self.medium.read_back(offset, buffer)
+
+
+@dataclass
+class LazySlots:
+    slots: Slots
+
+    def size_of(self, slot: Slot) -> int:
+        return self.slots.size_of(slot)
+
+    def check_unused(self, slot: Slot) -> None:
+        self.slots.check_unused(slot)
+
+    @contextmanager
+    def open_for_writing(self, slot: Slot) -> Iterator[LazyVolume]:
+        with self.slots.open_for_writing(slot) as medium:
+            yield LazyVolume(medium, [])
+
+
+def test_d6_what_is_on_trial_is_on_the_medium_and_in_no_cache(
+    memory_disk: MemoryDisk, images: dict[Part, Path], release: Release
+) -> None:
+    ports = memory_disk.ports
+    install(replace(ports, slots=LazySlots(ports.slots)), LAYOUT, offer_of(release))
+    assert memory_disk.env.trial == Trial(B, 3)
+    for part, image in images.items():
+        data = image.read_bytes()
+        assert memory_disk.slots[Slot(B, part)][: len(data)] == data
+    assert not any(memory_disk.slots[Slot(B, Part.VAR)])
+
+
+def test_d6_a_disk_that_keeps_something_else_is_noticed(memory_disk: MemoryDisk, release: Release) -> None:
+    memory_disk.flipped = (Slot(B, Part.ROOT), 2 * MIB)
+    before = memory_disk.take_snapshot()
+    assert_says(memory_disk, offer_of(release), ReadBackMismatch, "B_root")
+    memory_disk.assert_given_up(before)
+
+
+def test_d6_an_image_larger_than_its_slot_costs_nothing(memory_disk: MemoryDisk, tmp_path: Path) -> None:
+    images = make_images(tmp_path / "images", root_size=SLOT_SIZES[Part.ROOT] + 4096)
+    large = pack_release(tmp_path / "release", "2.0.0", images)
+    assert_refused(memory_disk, offer_of(large), DoesNotFit, "B_root")
+
+
+def trial_that_runs() -> World:
+    world = a_host()
+    world.install(TWO)
+    world.power_on()
+    return world
+
+
+@pytest.mark.parametrize("lost", Copy)
+@pytest.mark.parametrize("damage", [None, b"\0" * 512, b"# GRUB Environment Block\nprimary=B\n"])
+def test_d7_any_one_copy_may_be_lost(lost: Copy, damage: bytes | None) -> None:
+    whole = trial_that_runs()
+    hurt = World(
+        replace(whole.state, files=whole.state.files.with_copy(lost, damage and damage.ljust(512, b"#"))),
+        start_real_grub,
+    )
+    assert boots(hurt, 3) == boots(whole, 3) == [(B, Why.TRIAL), (B, Why.TRIAL), (A, Why.FALLBACK)]
+
+
+def test_d7_power_lost_while_confirming_leaves_the_trial_or_the_primary() -> None:
+    before = trial_that_runs()
+    confirming = World(before.state)
+    confirming.confirm()
+    for write, at, from_front in product(range(len(confirming.writes)), (0, 60, 300), (True, False)):
+        world = World(before.state, start_real_grub)
+        world.tear = Tear(write, at, from_front)
+        with pytest.raises(PowerCut):
+            world.confirm()
+        world.tear = None
+        assert boots(world, 1) in ([(B, Why.TRIAL)], [(B, Why.PRIMARY)])
+
+
+def test_d7_other_variables_are_kept() -> None:
+    world = a_host()
+    older = make_block({"saved_entry": "0", "boot_alternative": "A"}, OLDER_BLOCK_SIZE)
+    world.state = replace(world.state, files=world.state.files.with_copy(Copy.OLDER, older))
+    world.install(TWO)
+    world.power_on()
+    world.confirm()
+    values = parse_block(world.state.files.older)
+    assert values == {"saved_entry": "0", "boot_alternative": "B", "boot_cycle": "stable"}
+
+
+@pytest.mark.parametrize("name", ["boot_alternative", "boot_cycle", "primary", "attempts", "version_A"])
+def test_d8_a_value_is_never_run(name: str) -> None:
+    """A value that is a script: GRUB's interpreter, and abctl, take it for a word."""
+    script = '$(halt)`halt`"; halt; set slot=B; set primary=B #'
+    values = {"boot_alternative": "A", name: script}
+    older = make_block(values, OLDER_BLOCK_SIZE)
+    copy = make_block(
+        {"generation": "1", "primary": "A", "trial": "B", **values, "seal": "A/B//", "generation_end": "1"},
+        512,
+    )
+    assert_predicted(EnvFiles(older=older))
+    assert_predicted(EnvFiles(copy, copy))
+    assert assert_predicted(EnvFiles(copy, copy, older)).booted is A or name == "boot_cycle"
+
+
+def test_d8_no_command_runs_what_stands_on_the_disk(disk: Machine, tmp_path: Path) -> None:
+    script = f'$(touch {tmp_path}/pwned)"; touch {tmp_path}/pwned; `touch {tmp_path}/pwned` #'
+    older = make_block({"boot_alternative": "A", "boot_cycle": "stable", "other": script}, OLDER_BLOCK_SIZE)
+    put_on_grub_partition(disk.image, {Copy.FIRST: b"#" * 512, Copy.SECOND: b"#" * 512, Copy.OLDER: older})
+    for command in ("status", "settle", "rehearse"):
+        assert disk.abctl(command).code == 0
+    assert not (tmp_path / "pwned").exists()
+    assert (parse_block(files_on(disk.image).older) or {})["other"] == script
+
+
+def test_d9_a_confirm_that_did_nothing_fails(disk: Machine) -> None:
+    assert_fails(disk.abctl("confirm"), NothingToConfirm.exit_code, "nothing is on trial")
+
+
+def test_d9_a_confirm_that_could_not_be_written_fails(disk: Machine) -> None:
+    block = encode(BootEnv(A, Trial(B, 2), generation=9))
+    # Files of this size are read, and never written.
+    put_on_grub_partition(disk.image, dict.fromkeys(Copy, block.ljust(2048, b"#")))
+    said = disk.abctl("confirm")
+    assert_fails(said, StateUnwritable.exit_code, "the boot environment cannot be written")
+    assert said.out == ""
+    assert next_boot(files_on(disk.image)).why is Why.TRIAL
+
+
+def test_d10_whoever_changes_a_disk_has_it_alone(disk: Machine, tmp_path: Path) -> None:
+    target = Target(disk.image, booted=B)
+    with open_machine(target, write=True):
+        with pytest.raises(Busy, match="another abctl"), lock_disk(disk.image, tmp_path):
+            pass
+        for command in (("confirm",), ("rollback",), ("settle",), ("mark-bad", "A")):
+            assert_fails(disk.abctl(*command), Busy.exit_code, "another abctl")
+        assert disk.abctl("status").code == 0
+
+
+def test_d11_a_version_that_fell_back_is_not_installed_again() -> None:
+    world = a_host()
+    world.install(UNHEALTHY)
+    boots(world, 4)
+    with nothing_changes(world), pytest.raises(VersionRefused, match="all 3 attempts are used up"):
+        world.install(TWO)
+    world.state = replace(world.state, record=Record())
+    with nothing_changes(world), pytest.raises(VersionRefused, match="slot set B holds it and is bad"):
+        world.install(TWO)
+    world.install(THREE)
+
+
+def test_d11_an_admin_may_allow_it_again() -> None:
+    world = a_host()
+    world.install(UNHEALTHY)
+    boots(world, 4)
+    world.allow(TWO.version)
+    world.install(TWO)
+    assert boots(world, 1) == [(B, Why.TRIAL)]
+
+
+@pytest.mark.slow
+def test_d12_nothing_on_the_grub_partition_changes_but_the_boot_environment(
+    disk: Machine, releases: dict[str, Release]
+) -> None:
+    """Not a script, not a directory, not a table of clusters: a whole life overwrites three files in place."""
+    before = grub_partition_without_env(disk.image)
+    assert disk.upgrade(releases["3"]).code == 0
+    for booted in (A, A, A, B):
+        disk.power_on()
+        assert disk.booted is booted
+    for command in ("settle", "rollback"):
+        disk.abctl(command)
+    assert disk.abctl("allow", "3").code == 0
+    assert disk.upgrade(releases["3"]).code == 0
+    disk.power_on()
+    assert disk.abctl("confirm").code == 0
+    assert grub_partition_without_env(disk.image) == before
+
+
+# --- what was seen or reported ----------------------------------------------------------------------
+
+
+@EACH_WAY
+def test_a_kernel_that_cannot_be_loaded_gives_way(primary: SlotName) -> None:
+    world = a_host(primary)
+    world.install(Told(TWO.version, Kind.NO_KERNEL))
+    assert boots(world, 2) == [(primary, Why.NO_KERNEL), (primary, Why.PRIMARY)]
+    assert env_of(world).outcome is Outcome.FELL_BACK
+
+
+def test_without_any_kernel_grub_tries_again_and_does_not_wait_at_a_prompt() -> None:
+    """grub-emu would not end at a prompt; it ends because the script reboots."""
+    world = a_host()
+    world.state = replace(world.state, contents={A: Content(), B: Content()})
+    assert world.power_on().booted is None
+    world.state = replace(world.state, contents={A: Content.of(ONE), B: Content()})
+    assert world.power_on().booted is A
+
+
+@pytest.mark.parametrize("slot_set", SlotName)
+def test_a_panic_reboots_instead_of_hanging(slot_set: SlotName) -> None:
+    command_line = real_grub().power_on(files_of(BootEnv(slot_set))).command_line
+    assert "panic=10" in command_line.split()
+
+
+def test_a_panic_ends_an_attempt() -> None:
+    world = a_host()
+    world.install(Told(TWO.version, Kind.PANICS))
+    assert boots(world, 4) == [(B, Why.TRIAL)] * 3 + [(A, Why.FALLBACK)]
+
+
+def test_an_unconfirmed_system_is_told_as_such() -> None:
+    """It keeps no upgrade and no boot but its three; that it also ends in time belongs to the health checks."""
+    world = trial_that_runs()
+    status = status_of(world)
+    assert status.verdict is Verdict.TRIAL
+    assert status.trial
+    assert status.trial.attempts_left == 2
+
+
+@pytest.mark.parametrize(
+    "fault", ["pwrite64:retval=512", "fsync:error=EIO", "pwrite64:error=EIO"], ids=["dropped", "fsync", "error"]
+)
+def test_a_confirm_is_on_the_medium_before_it_is_said(disk: Machine, fault: str) -> None:
+    """The kernel says yes to a write and keeps nothing, or fails: the trial is not confirmed, and that is said."""
+    put_on_grub_partition(disk.image, files_of(BootEnv(A, Trial(B, 2), generation=9)))
+    before = files_on(disk.image)
+    call = fault.partition(":")[0]
+    tracer = ("strace", "-f", "-qq", "-o", "/dev/null", "-P", disk.image, "-e", f"trace={call}")
+    said = run(*tracer, "-e", f"inject={fault}", *disk.command("confirm"))
+    assert_fails(said, StateUnwritable.exit_code, "the boot environment cannot be written")
+    assert "is confirmed" not in said.out
+    if "fsync" not in fault:
+        assert files_on(disk.image) == before
+
+
+def live_ports(host: FakeHost) -> Ports:
+    system = LiveSystem(host.layout, host.paths)
+    return Ports(
+        grub=LiveGrubPartition(host.paths),
+        slots=LiveSlots(host.layout, host.paths),
+        records=LiveRecordStore(host.paths),
+        running=system.running(),
+        now=system.now,
+        version_in=lambda _: None,
+    )
+
+
+@pytest.mark.parametrize("point", ["/", "/boot"])
+def test_the_right_boot_with_the_wrong_root_confirms_nothing(tmp_path: Path, point: str) -> None:
+    host = FakeHost(tmp_path, read_layout("hostos"), booted=B)
+    grub, files = LiveGrubPartition(host.paths), files_of(BootEnv(A, Trial(B, 2), generation=9))
+    for copy in Copy:
+        grub.overwrite(copy, files[copy] or b"")
+    host.mount(point, host.devices["A_root" if point == "/" else "A_boot"])
+    with pytest.raises(RunningMismatch, match="a mixed system"):
+        apply(live_ports(host), Confirm(Seconds(0)))
+    assert grub.read() == files
+
+
+def test_a_version_that_was_rolled_back_from_is_not_installed_again() -> None:
+    world = trial_that_runs()
+    world.confirm()
+    world.roll_back()
+    world.power_on()
+    with nothing_changes(world), pytest.raises(VersionRefused, match="rolled back by an admin"):
+        world.install(TWO)
+
+
+def test_the_same_archive_under_another_name_is_refused_too(
+    memory_disk: MemoryDisk, archive: Archive, tmp_path: Path
+) -> None:
+    install(memory_disk.ports, LAYOUT, offer_of(archive))
+    for _ in range(4):
+        memory_disk.files = next_boot(memory_disk.files).files
+    again = tmp_path / "another-name.tar.zst"
+    again.write_bytes(archive.path.read_bytes())
+    assert_refused(memory_disk, offer_of(replace(archive, path=again)), VersionRefused, "2.0.0 is refused")
+
+
+def test_after_a_fallback_status_and_history_say_so_and_why() -> None:
+    world = fell_back()
+    status = status_of(world)
+    assert status.last_upgrade
+    assert status.last_upgrade.outcome is Outcome.FELL_BACK
+    reason = "all 3 attempts are used up"
+    assert reason in status.slot_sets["A"].why
+    assert [(item.version, reason in item.reason) for item in status.refused] == [(THREE.version, True)]
+    last = describe_history(world.state.record).entries[-1]
+    assert (last.what, last.version) == (Outcome.FELL_BACK, THREE.version)
+    assert reason in last.text
