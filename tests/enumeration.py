@@ -1,7 +1,7 @@
 """All of the small world: every event in every reachable state, cut in every write."""
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
@@ -150,10 +150,10 @@ def events() -> Iterator[tuple[str, Action]]:
         yield f"allow {version}", partial(World.allow, version=version)
 
 
-def cuts_of(world: World) -> Iterator[State]:
+def cuts_of(world: World, tears: Sequence[tuple[int, bool]] = TEARS) -> Iterator[State]:
     """Yield what stands on the disk after power failed in each write of what ``world`` just did."""
     for number, write in enumerate(world.writes):
-        for at, from_front in TEARS:
+        for at, from_front in tears:
             yield write.torn(Tear(number, at, from_front)).without_power()
 
 
@@ -203,7 +203,9 @@ class Enumeration:
 
     def reach(self, state: State, *, damaged: bool = False) -> tuple[object, ...]:
         """Check a state, come back to it later unless it was reached before, and return its key."""
-        if not self.keep_record:
+        if self.keep_record:
+            state = replace(state, given_up=frozenset(SlotName))
+        else:
             state = replace(state, record=Record(), fell_back=frozenset())
         raw = hash((key_of(state), damaged))
         if raw in self._known:
@@ -236,7 +238,8 @@ class Enumeration:
             action(world)
         except AbctlError:
             self.refused += 1
-        for cut in cuts_of(world):
+        # A torn write and one that never was are the same to the record.
+        for cut in cuts_of(world, TEARS[:1] if self.keep_record else TEARS):
             self.cuts += 1
             self.reach(cut, damaged=damaged)
         self.reach(world.state, damaged=damaged)

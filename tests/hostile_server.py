@@ -1,5 +1,6 @@
 """An HTTP server on loopback that behaves as told, path by path."""
 
+import gzip
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -32,6 +33,8 @@ class Behaviour(StrEnum):
     LOOP = "loop"  # a redirect to itself
     REDIRECT = "redirect"  # to the text in the body
     GARBAGE = "garbage"  # no HTTP at all
+    PACKS = "packs"  # with gzip, for whoever says that this is welcome
+    SAYS_PACKED = "says_packed"  # Content-Encoding for a file that is packed by itself
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +183,18 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _redirect(self, body: bytes) -> None:
         self._start(302, Location=body.decode(), Content_Length=0)
+
+    def _packs(self, body: bytes) -> None:
+        if "gzip" not in self.headers.get("Accept-Encoding", ""):
+            self._ok(body)
+            return
+        packed = gzip.compress(body)
+        self._start(200, Content_Length=len(packed), Content_Encoding="gzip")
+        self._send(packed)
+
+    def _says_packed(self, body: bytes) -> None:
+        self._start(200, Content_Length=len(body), Content_Encoding="gzip")
+        self._send(body)
 
     def _garbage(self, body: bytes) -> None:
         self._send(b"220 mail.example ESMTP\r\n")

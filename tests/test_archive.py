@@ -233,6 +233,27 @@ def test_an_old_map_that_never_ends_is_refused(tmp_path: Path) -> None:
         read_archive(path)
 
 
+@pytest.mark.parametrize("place", [100, 136, 300])
+def test_a_header_whose_checksum_is_wrong_is_refused(place: int, tmp_path: Path) -> None:
+    """Mode, time and device number: what nothing else would notice."""
+    data = bytearray(small_tar())
+    data[2 * BLOCK + place] ^= 1
+    path = tmp_path / "update-img.tar"
+    path.write_bytes(data)
+    with pytest.raises(BadArchive, match="checksum"):
+        read_archive(path)
+
+
+@pytest.mark.parametrize("rest", [b"x", bytes(9000) + b"x", b"x" * BLOCK, bytes(2 * MIB)])
+def test_something_after_the_end_of_a_tar_is_refused(rest: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "update-img.tar"
+    path.write_bytes(small_tar() + bytes(100_000))
+    assert read_archive(path)["root.img"] == b"root"
+    path.write_bytes(small_tar() + rest)
+    with pytest.raises(BadArchive, match="goes on after its end"):
+        read_archive(path)
+
+
 @settings(max_examples=300, deadline=None)
 @given(
     place=st.integers(0, 3 * BLOCK - 12),

@@ -47,6 +47,10 @@ MANIFESTS: dict[str, tuple[Callable[[dict[str, Any]], object], tuple[str, ...]]]
         lambda m: m["images"][0]["download"].update(size=10 * GIB),
         ("images.0", "too large"),
     ),
+    "another download than image without compression": (
+        lambda m: m["images"][0].update(compression="none"),
+        ("images.0", "without compression"),
+    ),
     "a field name that clears the screen": (lambda m: m.update({"\x1b[2J": 1}), ("?[2J",)),
 }
 

@@ -187,12 +187,12 @@ class World:
 
     def install(self, release: Release) -> None:
         """Install as the data path does: disarm, invalidate, write, the head of Boot last, verify, arm."""
+        target = settle(self.ports).env.primary.other
         before = self.state.trusted
-        target = self.state.env.primary.other if self.state.env else SlotName.B
         # Who starts an installation gives up what was there.
         self.state = replace(self.state, trusted=before - {target})
         try:
-            target = self.do(InstallStarted(Seconds(0), release.version, release.digest)).env.primary.other
+            self.do(InstallStarted(Seconds(0), release.version, release.digest))
         except AbctlError:
             self.state = replace(self.state, trusted=before)
             raise

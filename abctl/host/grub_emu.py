@@ -28,7 +28,6 @@ _IMAGE_SIZE = 512 * KIB
 _RESULT = "result"
 _RESULT_SIZE = 4 * KIB
 _TIME_LIMIT = 30  # seconds; a boot takes 0.04
-_SCRIPTS = ("grub.cfg", "state.cfg", "select.cfg")
 _ROOTS = "set root_A=A_root\nset root_B=B_root\n"
 _BOOTS = "set boot_A=(hd0)/A\nset boot_B=(hd0)/B\n"
 _BOTH = {SlotName.A: True, SlotName.B: True}
@@ -101,9 +100,13 @@ class Disk:
 class GrubEmu:
     """A machine that does nothing but start GRUB; a context manager, since it keeps files."""
 
-    def __init__(self, slots_cfg: str = _ROOTS) -> None:
-        """``slots_cfg`` is this disk's slots.cfg, for what it says to the kernel."""
+    def __init__(self, slots_cfg: str = _ROOTS, scripts: Path | None = None) -> None:
+        """``slots_cfg`` is this disk's slots.cfg, for what it says to the kernel.
+
+        ``scripts`` is the folder with the other scripts; those that ship with abctl if not given.
+        """
         self._slots_cfg = slots_cfg + _BOOTS
+        self._scripts = scripts or find_data("grub")
         self._disks: dict[object, Disk] = {}
 
     def __enter__(self) -> Self:
@@ -147,8 +150,7 @@ class GrubEmu:
         }
         shape = (bootable, *((path, len(content)) for path, content in stand_ins.items()))
         if shape not in self._disks:
-            grub = find_data("grub")
-            tree = {script: (grub / script).read_bytes() for script in _SCRIPTS}
+            tree = {script.name: script.read_bytes() for script in self._scripts.glob("*.cfg")}
             tree |= {"slots.cfg": self._slots_cfg.encode()}
             tree |= {f"{name}/vmlinuz": b"a kernel" for name in bootable}
             self._disks[shape] = make_disk(self._folder / f"disk{len(self._disks)}", stand_ins, tree)

@@ -1,0 +1,368 @@
+"""`make mutants`: break the code on purpose, one fault at a time, and see that the tests notice.
+
+Each fault is put into a copy of the tree, where only the tests run that should catch it.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+REPORT = REPOSITORY / "docs/mutants.md"
+_AT_ONCE = 2
+_TIME_LIMIT = 300  # seconds for the tests of one fault
+_PYTEST = ("-m", "pytest", "-x", "-q", "-rfE", "-p", "no:cacheprovider", "-p", "no:randomly")
+_IMPORTED_FROM = (
+    "import abctl, tests, pathlib; print(*(pathlib.Path(m.__file__).parents[1] for m in (abctl, tests)))"
+)
+
+NEXT_BOOT = "tests/test_next_boot.py::"
+BAD_INPUT = "tests/test_bad_input.py::"
+INSTALL = "tests/test_install.py::"
+ENV = "tests/test_bootenv.py::"
+DEFECTS = "tests/test_defects.py::test_"
+ON_DISK = "tests/test_defects_on_disk.py::test_"
+SELECT, STATE, GRUB = "grub/select.cfg", "grub/state.cfg", "grub/grub.cfg"
+MACHINE, PERFORM, BOOTENV = "abctl/core/machine.py", "abctl/update/perform.py", "abctl/core/bootenv.py"
+SLOTWRITER, DISK = "abctl/update/slotwriter.py", "abctl/host/disk.py"
+
+
+@dataclass(frozen=True, slots=True)
+class Mutant:
+    """A fault: ``old`` stands exactly once in ``file`` and becomes ``new``; ``tests`` should catch it."""
+
+    fault: str
+    file: str
+    old: str
+    new: str
+    tests: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """The first test that failed, or None where the fault survived."""
+
+    mutant: Mutant
+    caught_by: str | None
+
+
+MUTANTS = (
+    Mutant(
+        "an attempt is not saved",
+        SELECT,
+        'if save_env -f "$prefix/env$1/grubenv" attempts; then',
+        "if true; then",
+        (f"{DEFECTS}d1_a_trial_falls_back_in_both_directions",),
+    ),
+    Mutant(
+        "whether an attempt was saved is not looked at",
+        SELECT,
+        '[ -n "$saved" ]',
+        "true",
+        (f"{NEXT_BOOT}test_copies_that_grub_cannot_write_are_predicted",),
+    ),
+    Mutant(
+        "attempts stay at 1",
+        SELECT,
+        'elif [ "$attempts" = 1 ]; then set left=0',
+        'elif [ "$attempts" = 1 ]; then set left=1',
+        (f"{DEFECTS}a_panic_ends_an_attempt",),
+    ),
+    Mutant(
+        "a test without a space: the primary B is not seen",
+        SELECT,
+        'if [ "$primary" = B ]; then',
+        'if [ "$primary" = "B"]; then',
+        (f"{DEFECTS}d1_a_trial_falls_back_in_both_directions",),
+    ),
+    Mutant(
+        "a test without a space: the older system's B is not seen",
+        STATE,
+        'if [ "$boot_alternative" = B ]; then',
+        'if [ "$boot_alternative" = "B"]; then',
+        (f"{ON_DISK}grub_alone_boots_what_the_older_system_would_have",),
+    ),
+    Mutant(
+        "GRUB reads only one copy",
+        STATE,
+        "read_copy 2\nif copy_is_whole; then",
+        "read_copy 2\nif false; then",
+        (f"{DEFECTS}d7_any_one_copy_may_be_lost",),
+    ),
+    Mutant(
+        "GRUB takes the higher of two counts of attempts",
+        STATE,
+        'if [ "$attempts_1" -lt "$attempts" ]',
+        'if [ "$attempts_1" -gt "$attempts" ]',
+        (f"{NEXT_BOOT}test_every_pair_of_attempts_in_two_copies_is_predicted",),
+    ),
+    Mutant(
+        "a slot set that is being written is still a way out",
+        SELECT,
+        'if [ "$second_state" = empty ]; then set second=; fi',
+        "",
+        (f"{NEXT_BOOT}test_every_state_is_predicted_whoever_lacks_a_kernel",),
+    ),
+    Mutant(
+        "a trial without a kernel keeps its attempts",
+        GRUB,
+        "        save_attempts 0\n",
+        "        true\n",
+        (f"{DEFECTS}a_kernel_that_cannot_be_loaded_gives_way",),
+    ),
+    Mutant(
+        "a panic hangs",
+        GRUB,
+        " panic=10",
+        "",
+        (f"{DEFECTS}a_panic_reboots_instead_of_hanging",),
+    ),
+    Mutant(
+        "abctl writes only one copy",
+        PERFORM,
+        "for copy in writing_order(files):",
+        "for copy in writing_order(files)[:1]:",
+        (f"{DEFECTS}d7_any_one_copy_may_be_lost",),
+    ),
+    Mutant(
+        "the copy in use is written first",
+        BOOTENV,
+        "key=lambda copy: _believed_precedence(files[copy]))",
+        "key=lambda copy: _believed_precedence(files[copy]), reverse=True)",
+        (f"{ENV}test_the_newer_copy_counts_and_the_other_is_written_first",),
+    ),
+    Mutant(
+        "the generation does not go up",
+        PERFORM,
+        "generation=max(env.generation, highest_generation(files) + 1)",
+        "generation=highest_generation(files)",
+        (f"{DEFECTS}d7_power_lost_while_confirming_leaves_the_trial_or_the_primary",),
+    ),
+    Mutant(
+        "the checksum covers nothing",
+        BOOTENV,
+        'if name not in ("attempts", "checksum", "generation_end")',
+        "if False",
+        (f"{ENV}test_a_damaged_copy_is_not_believed_and_the_reason_is_told",),
+    ),
+    Mutant(
+        "the older system's file is not kept in step",
+        PERFORM,
+        "if copy is Copy.OLDER and not committed:",
+        "if copy is Copy.OLDER:",
+        (f"{DEFECTS}d7_other_variables_are_kept",),
+    ),
+    Mutant(
+        "armed before it was written and read back",
+        "abctl/update/install.py",
+        """\
+            written = write_release(payloads, job.work)
+            took = time.monotonic() - began
+            apply(ports, InstallVerified(ports.now(), job.gate.known, job.plan.sha256, written, took))
+""",
+        """\
+            apply(ports, InstallVerified(ports.now(), job.gate.known, job.plan.sha256, written, took))
+            written = write_release(payloads, job.work)
+            took = time.monotonic() - began
+""",
+        (f"{BAD_INPUT}test_a_disk_that_does_not_keep_what_it_is_given_is_never_armed",),
+    ),
+    Mutant(
+        "what is not flushed is put on trial",
+        SLOTWRITER,
+        "        writer.end_zeros(done)\n        volume.flush()\n",
+        "        writer.end_zeros(done)\n",
+        (f"{DEFECTS}d6_what_is_on_trial_is_on_the_medium_and_in_no_cache",),
+    ),
+    Mutant(
+        "the head of Boot is written first",
+        SLOTWRITER,
+        "hold_back = slot.part is Part.BOOT",
+        "hold_back = False",
+        (f"{INSTALL}test_the_head_of_boot_is_the_last_thing_written",),
+    ),
+    Mutant(
+        "what was read back is not compared",
+        SLOTWRITER,
+        "if digest.hexdigest() != image.sha256:",
+        "if not digest:",
+        (f"{DEFECTS}d6_a_disk_that_keeps_something_else_is_noticed",),
+    ),
+    Mutant(
+        "a copy of the boot environment is not compared after its write",
+        DISK,
+        "if found != data:",
+        "if len(found) != len(data):",
+        (f"{ON_DISK}a_confirm_is_on_the_medium_before_it_is_said",),
+    ),
+    Mutant(
+        "the digest of a manifest is not compared",
+        "abctl/update/directory.py",
+        "if digest != sha256:",
+        "if not digest:",
+        (f"{BAD_INPUT}test_a_manifest_with_the_wrong_hash_is_not_even_parsed",),
+    ),
+    Mutant(
+        "the digest of an archive is not compared",
+        "abctl/update/archive.py",
+        "if digest != self._sha256:",
+        "if not digest:",
+        (f"{BAD_INPUT}test_an_archive_from_a_server_with_the_wrong_hash_is_never_armed",),
+    ),
+    Mutant(
+        "the size of a slot is not looked at",
+        "abctl/core/plan.py",
+        "    if size > slot_size:",
+        "    if size < 0:",
+        (f"{DEFECTS}d6_an_image_larger_than_its_slot_costs_nothing",),
+    ),
+    Mutant(
+        "a slot set is not made unbootable before it is written",
+        PERFORM,
+        "volume.write_zeros(0, min(HEAD_SIZE, volume.size))",
+        "pass",
+        (
+            f"{DEFECTS}d5_a_half_written_slot_set_is_never_booted",
+            f"{BAD_INPUT}test_a_full_disk_never_costs_what_runs",
+        ),
+    ),
+    Mutant(
+        "installing is allowed while a trial is unconfirmed",
+        MACHINE,
+        "    if env.trial:\n        trial, release =",
+        "    if env.trial and env.trial.slot_set is env.primary:\n        trial, release =",
+        (f"{DEFECTS}d3_no_install_while_the_running_slot_set_is_unconfirmed",),
+    ),
+    Mutant(
+        "a trial is confirmed before it was booted",
+        MACHINE,
+        "    if booted is not trial:",
+        "    if booted is None:",
+        (f"{DEFECTS}d2_a_trial_that_was_never_booted_cannot_be_confirmed",),
+    ),
+    Mutant(
+        "a mixed system counts as the one that was booted",
+        "abctl/core/events.py",
+        "if self.kernel is self.root is self.boot:",
+        "if self.kernel is self.boot:",
+        (f"{DEFECTS}the_right_boot_with_the_wrong_root_confirms_nothing",),
+    ),
+    Mutant(
+        "a refused version is forgotten",
+        MACHINE,
+        "record = _refuse(host, at, trial, reason).with_entry(",
+        "record = host.record.with_entry(",
+        (f"{DEFECTS}d11_a_version_that_fell_back_is_not_installed_again",),
+    ),
+    Mutant(
+        "a fallback is not recorded",
+        MACHINE,
+        "if env.trial.attempts == 0:",
+        "if env.trial.attempts < 0:",
+        (f"{DEFECTS}after_a_fallback_status_and_history_say_so_and_why",),
+    ),
+    Mutant(
+        "no lock is taken",
+        "abctl/cli/wiring.py",
+        "stack.enter_context(lock_disk(target.disk) if target.disk else lock_host())",
+        "pass",
+        (f"{ON_DISK}d10_whoever_changes_a_disk_has_it_alone",),
+    ),
+)
+
+
+def main() -> int:
+    """Try every fault two at a time, and write the report; return 1 where one survives."""
+    began = time.monotonic()
+    tests = sorted({test for mutant in MUTANTS for test in mutant.tests})
+    sound = Mutant("none", "README.md", "", "", tuple(tests))
+    with (
+        tempfile.TemporaryDirectory(prefix="abctl-mutants-") as folder,
+        ThreadPoolExecutor(_AT_ONCE) as pool,
+    ):
+        baseline = pool.submit(_try, sound, Path(folder) / "sound")
+        tried = pool.map(_try, MUTANTS, (Path(folder) / str(n) for n in range(len(MUTANTS))))
+        results = [_tell(result) for result in tried]
+    if baseline.result().caught_by:
+        sys.exit(f"mutants: {baseline.result().caught_by} fails without any fault: mend it first")
+    REPORT.write_text(_describe(results))
+    survived = [result for result in results if result.caught_by is None]
+    print(f"{len(results)} faults, {len(survived)} survived; {time.monotonic() - began:.0f} s; {REPORT.name}")
+    return 1 if survived else 0
+
+
+def _try(mutant: Mutant, tree: Path) -> Result:
+    """Put the fault into a copy of the tree, and run its tests there."""
+    _copy_tree(tree)
+    if mutant.old:
+        path = tree / mutant.file
+        text = path.read_text()
+        if text.count(mutant.old) != 1:
+            found = text.count(mutant.old)
+            sys.exit(f"mutants: {mutant.file} has {mutant.old!r} {found} times, not once: {mutant.fault}")
+        path.write_text(text.replace(mutant.old, mutant.new))
+    places = _run(tree, "-c", _IMPORTED_FROM).stdout.split()
+    assert places == [str(tree.resolve())] * 2, f"the tests would run {places} and not {tree}"
+    done = _run(tree, *_PYTEST, *mutant.tests)
+    failed = re.search(r"^(?:FAILED|ERROR) (\S+)", done.stdout, re.MULTILINE)
+    if done.returncode not in (0, 1) or bool(failed) != bool(done.returncode):
+        sys.exit(f"mutants: pytest itself failed: {mutant.fault}\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
+    shutil.rmtree(tree)
+    return Result(mutant, failed[1] if failed else None)
+
+
+def _copy_tree(tree: Path) -> None:
+    """Copy what git knows, and what is new and not ignored."""
+    command = ("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard")
+    listed = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout
+    for name in filter(None, listed.split("\0")):
+        if (REPOSITORY / name).is_file():
+            (tree / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(REPOSITORY / name, tree / name)
+
+
+def _run(tree: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *arguments],
+        cwd=tree,
+        env={**os.environ, "PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1"},
+        capture_output=True,
+        text=True,
+        timeout=_TIME_LIMIT,
+        check=False,
+    )
+
+
+def _tell(result: Result) -> Result:
+    print(f"{'caught  ' if result.caught_by else 'SURVIVED'}  {result.mutant.fault}", flush=True)
+    return result
+
+
+def _describe(results: list[Result]) -> str:
+    """Return the report in Markdown."""
+    caught = sum(result.caught_by is not None for result in results)
+    rows = [
+        f"| {result.mutant.fault} | `{result.mutant.file}` | {_name_test(result.caught_by)} |"
+        for result in results
+    ]
+    return (
+        f"# Faults put in on purpose\n\n`make mutants` puts {len(results)} faults into copies of the tree, "
+        f"one at a time, and runs the tests that should notice: {caught} were caught.\n\n"
+        "| fault | file | first test that failed |\n|---|---|---|\n" + "\n".join(rows) + "\n"
+    )
+
+
+def _name_test(test: str | None) -> str:
+    # The pipe would end a cell.
+    return f"`{test.partition('[')[0].removeprefix('tests/')}`" if test else "none: it SURVIVED"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
