@@ -5,7 +5,7 @@ LOCK := .venv/bin/uv pip compile --quiet --universal --python-version 3.11 --gen
 	--no-emit-index-url --no-header --no-annotate $(if $(UPGRADE),--upgrade) pyproject.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test quick check schemas mutants fmt lock clean
+.PHONY: help setup demo test quick check schemas mutants coverage fmt lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -13,7 +13,7 @@ help: ## List the targets
 setup: ## Install what is missing: Debian packages, .venv, the demo's kernel
 	@.ci/setup
 
-demo: setup ## Show an upgrade and a rollback on a simulated host
+demo: setup ## Show upgrades, a fallback and a rollback on a virtual host
 	@$(PYTHON) -m tests.demo
 
 test: check ## Run everything: check, the quick tests, then the slow ones
@@ -36,6 +36,9 @@ schemas: setup ## Write schemas/ anew from the models
 
 mutants: setup ## Break the code on purpose and see that the tests notice
 	$(PYTHON) -m tests.mutants
+
+coverage: setup ## Count the boot states and cuts that the tests cover, for docs/
+	$(PYTHON) -m tests.boot_coverage
 
 fmt: setup ## Format the code and fix what ruff can fix
 	.venv/bin/ruff check --fix-only .

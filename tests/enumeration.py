@@ -30,12 +30,6 @@ from tests.world import Content, Kind, Release, State, Tear, World
 
 NOW = Seconds(0)
 FIRST = Release(Version("1"), Kind.GOOD)
-RELEASES = (
-    Release(Version("2"), Kind.GOOD),
-    Release(Version("2"), Kind.PANICS),
-    Release(Version("2"), Kind.NO_KERNEL),
-)
-VERSIONS = {FIRST.version, *(release.version for release in RELEASES)}
 TEARS = ((0, True), (100, True), (412, False))
 NEWEST, OLD = 10, 9
 TORN = b"\0" * 512
@@ -107,7 +101,16 @@ def canonical(state: State) -> State:
     refusals = tuple(sorted({item.version for item in state.record.refusals}))
     record = Record(refusals=tuple(Refusal(NOW, version, None, "") for version in refusals))
     contents = {name: canonical_content(content) for name, content in state.contents.items()}
-    return replace(state, files=files, contents=contents, running=running, record=record)
+    whole = frozenset(name for name, content in contents.items() if content.release)
+    return replace(
+        state,
+        files=files,
+        contents=contents,
+        running=running,
+        record=record,
+        trusted=state.trusted & whole,
+        given_up=frozenset(SlotName),
+    )
 
 
 def canonical_content(content: Content) -> Content:
@@ -137,16 +140,16 @@ def key_of(state: State) -> tuple[object, ...]:
 Action = Callable[[World], object]
 
 
-def events() -> Iterator[tuple[str, Action]]:
+def events_of(releases: Sequence[Release]) -> Iterator[tuple[str, Action]]:
     """Yield all that people do; with nothing running they work on the disk from outside."""
     yield "power on", World.power_on
     yield "confirm", World.confirm
     yield "roll back", World.roll_back
-    for release in RELEASES:
+    for release in releases:
         yield f"install {release.kind}", partial(World.install, release=release)
     for name in SlotName:
         yield f"mark {name} bad", partial(World.mark_bad, slot_set=name)
-    for version in sorted(VERSIONS):
+    for version in sorted({FIRST.version, *(release.version for release in releases)}):
         yield f"allow {version}", partial(World.allow, version=version)
 
 
@@ -189,8 +192,9 @@ class Enumeration:
     ``keep_record`` the config volume is broken, so that nothing is ever refused by the record.
     """
 
-    keep_record: bool
-    with_faults: bool
+    releases: tuple[Release, ...]
+    keep_record: bool = False
+    with_faults: bool = False
     states: dict[tuple[object, ...], State] = field(default_factory=dict)
     events: int = 0
     refused: int = 0
@@ -198,14 +202,16 @@ class Enumeration:
     faults: int = 0
     installable: set[tuple[object, ...]] = field(default_factory=set)
     came_from: dict[tuple[object, ...], set[tuple[object, ...]]] = field(default_factory=dict)
+    _all_events: tuple[tuple[str, Action], ...] = ()
     _todo: deque[tuple[State, bool]] = field(default_factory=deque)
     _known: set[int] = field(default_factory=set)
 
+    def __post_init__(self) -> None:
+        self._all_events = tuple(events_of(self.releases))
+
     def reach(self, state: State, *, damaged: bool = False) -> tuple[object, ...]:
         """Check a state, come back to it later unless it was reached before, and return its key."""
-        if self.keep_record:
-            state = replace(state, given_up=frozenset(SlotName))
-        else:
+        if not self.keep_record:
             state = replace(state, record=Record(), fell_back=frozenset())
         raw = hash((key_of(state), damaged))
         if raw in self._known:
@@ -225,7 +231,7 @@ class Enumeration:
     def walk(self, limit: int = 10**9) -> None:
         while self._todo and len(self.states) < limit:
             state, damaged = self._todo.popleft()
-            for name, action in events():
+            for name, action in self._all_events:
                 with noted(f"{name} in {state}"):
                     self.step(state, action, damaged)
             if self.with_faults and not damaged:

@@ -24,6 +24,7 @@ from abctl.core.record import Happened, Record
 from abctl.core.slot import ALL_SLOTS, Part, Slot, SlotName
 from abctl.core.units import KIB, MIB, Seconds, Version
 from abctl.errors import InUse, WriteFailed
+from abctl.ports import Slots, Volume
 from abctl.update.operate import Ports
 
 SLOT_SIZES = {Part.BOOT: 3 * MIB, Part.ROOT: 4 * MIB, Part.VAR: 1 * MIB}
@@ -204,6 +205,56 @@ class _Volume:
         assert 0 <= offset <= offset + len(buffer) <= self.size
         self._disk.access()
         buffer[:] = self._bytes[offset : offset + len(buffer)]
+
+
+@dataclass
+class LazyVolume:
+    """A volume behind a cache: what was not flushed is not on the medium, and goes with the power."""
+
+    medium: Volume
+    cached: list[tuple[int, bytes | int]]
+
+    @property
+    def name(self) -> str:
+        return self.medium.name
+
+    @property
+    def size(self) -> int:
+        return self.medium.size
+
+    def write(self, offset: int, data: memoryview) -> None:
+        self.cached.append((offset, bytes(data)))
+
+    def write_zeros(self, offset: int, length: int) -> None:
+        self.cached.append((offset, length))
+
+    def flush(self) -> None:
+        for offset, data in self.cached:
+            if isinstance(data, int):
+                self.medium.write_zeros(offset, data)
+            else:
+                self.medium.write(offset, memoryview(data))
+        self.cached.clear()
+        self.medium.flush()
+
+    def read_back(self, offset: int, buffer: memoryview) -> None:
+        self.medium.read_back(offset, buffer)
+
+
+@dataclass
+class LazySlots:
+    slots: Slots
+
+    def size_of(self, slot: Slot) -> int:
+        return self.slots.size_of(slot)
+
+    def check_unused(self, slot: Slot) -> None:
+        self.slots.check_unused(slot)
+
+    @contextmanager
+    def open_for_writing(self, slot: Slot) -> Iterator[LazyVolume]:
+        with self.slots.open_for_writing(slot) as medium:
+            yield LazyVolume(medium, [])
 
 
 def make_image(path: Path, size: int, seed: int) -> Path:

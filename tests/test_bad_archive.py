@@ -48,6 +48,7 @@ def test_a_truncated_archive_is_refused_before_the_first_write(
     memory_disk.assert_untouched(before)
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(place=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
 def test_an_archive_with_one_bit_flipped_is_refused_before_the_first_write(

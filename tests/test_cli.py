@@ -164,6 +164,7 @@ def test_a_good_release_is_tried_confirmed_and_can_be_rolled_back(machine: Machi
     assert machine.booted is not SlotName.B
 
 
+@pytest.mark.slow
 def test_a_release_that_nobody_confirms_falls_back_and_is_refused(machine: Machine, two: Release) -> None:
     assert machine.upgrade(two).code == 0
     for expected in "BBBA":
@@ -196,6 +197,7 @@ def test_a_rehearsal_shows_every_attempt_and_changes_nothing(machine: Machine, t
     assert machine.fingerprint() == before
 
 
+@pytest.mark.slow
 def test_the_history_tells_the_life_in_order(machine: Machine, two: Release) -> None:
     machine.upgrade(two)
     machine.power_on()
@@ -273,6 +275,7 @@ def test_an_image_that_is_too_large_is_refused(guest: Machine, tmp_path: Path) -
     assert_refused(guest, guest.upgrade(large), before, 23, "boot.img", "B_boot")
 
 
+@pytest.mark.slow
 def test_nothing_is_installed_on_an_unconfirmed_trial(
     guest: Machine, releases: dict[tuple[str, str], Release]
 ) -> None:
@@ -317,6 +320,7 @@ def test_one_abctl_at_a_time(guest: Machine, releases: dict[tuple[str, str], Rel
         assert guest.abctl("status").code == 0
 
 
+@pytest.mark.slow
 @pytest.mark.loop
 @pytest.mark.parametrize("slot", ["B_root", "B_boot"])
 def test_a_mounted_slot_is_not_written(
@@ -418,6 +422,7 @@ def make_older(machine: Machine, alternative: str, cycle: str) -> None:
         subprocess.run(["mcopy", "-D", "o", "-i", mtools, source, f"::{name}"], check=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("alternative", "cycle", "boots"),
     [("A", "stable", "AA"), ("B", "stable", "BB"), ("B", "install", "BB"), ("B", "first_boot", "BA"),

@@ -162,7 +162,18 @@ def test_a_confirm_is_on_the_medium_before_it_is_said(disk: Machine, fault: str)
     put_on_grub_partition(disk.image, env_files(BootEnv(A, Trial(B, 2), generation=9)))
     before = files_on(disk.image)
     call = fault.partition(":")[0]
-    tracer = ("strace", "-f", "-qq", "-o", "/dev/null", "-P", disk.image, "-e", f"trace={call}")
+    tracer = (
+        "strace",
+        "-f",
+        "--seccomp-bpf",
+        "-qq",
+        "-o",
+        "/dev/null",
+        "-P",
+        disk.image,
+        "-e",
+        f"trace={call}",
+    )
     said = run(*tracer, "-e", f"inject={fault}", *disk.command("confirm"))
     assert_fails(said, StateUnwritable.exit_code, "the boot environment cannot be written")
     assert "is confirmed" not in said.out
@@ -224,14 +235,19 @@ def test_a_first_boot_of_the_older_system_can_be_confirmed(named: SlotName) -> N
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("is_adopted", [False, True])
 @pytest.mark.parametrize(("named", "cycle"), list(product(SlotName, CYCLES)))
-def test_a_disk_of_the_older_system_boots_as_it_did(
-    disk: Machine, named: SlotName, cycle: str | None
+def test_a_disk_of_the_older_system_boots_as_it_did_before_and_after_it_is_adopted(
+    disk: Machine, named: SlotName, cycle: str | None, is_adopted: bool
 ) -> None:
     put_on_grub_partition(
         disk.image, {Copy.FIRST: None, Copy.SECOND: None, Copy.OLDER: older_block(named, cycle)}
     )
-    booted = []
+    disk.booted = None
+    if is_adopted:
+        assert disk.abctl("adopt").code == 0
+        assert read_boot_env(files_on(disk.image)).in_step
+    booted: list[SlotName | None] = []
     for _ in range(3):
         disk.power_on()
         booted.append(disk.booted)
@@ -242,7 +258,7 @@ def test_a_disk_of_the_older_system_boots_as_it_did(
 def test_offline_a_disk_without_copies_is_read_and_a_change_is_an_error_that_names_them(
     disk: Machine, cycle: str
 ) -> None:
-    """Offline no file can be made: the copies are there since ``disk create``, or a live host makes them."""
+    """Offline only ``adopt`` makes files; all else overwrites what is there since ``disk create``."""
     put_on_grub_partition(
         disk.image, {Copy.FIRST: None, Copy.SECOND: None, Copy.OLDER: older_block(A, cycle)}
     )

@@ -306,6 +306,7 @@ def ext_metadata(ext_image: Path) -> list[int]:
     return [offset for offset in range(1024, 2 * MIB) if data[offset] or 1024 <= offset < 2048]
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=80)
 @given(st.data())
 def test_a_hostile_ext_file_system_is_read_or_refused(

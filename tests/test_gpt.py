@@ -195,6 +195,7 @@ def test_what_sfdisk_never_prints_is_refused(text: str) -> None:
         parse_sfdisk(text, "disk", 0)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=60)
 @given(st.integers(0, 34 * 512 - 1), st.integers(1, 255))
 def test_a_changed_byte_is_noticed_or_means_nothing(offset: int, value: int) -> None:

@@ -74,6 +74,7 @@ def with_second(env: BootEnv, block: bytes) -> EnvFiles:
     return files_of(env).with_copy(Copy.SECOND, block)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("missing_kernels", [(), (A,), (B,), (A, B)])
 def test_every_state_is_predicted_whoever_lacks_a_kernel(missing_kernels: tuple[SlotName, ...]) -> None:
     """The whole grub.cfg, for the states that differ in what may be booted."""
@@ -83,6 +84,7 @@ def test_every_state_is_predicted_whoever_lacks_a_kernel(missing_kernels: tuple[
             assert_predicted(files_of(env), kernels)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("generation", [4, 5, 6])
 def test_every_state_is_predicted_beside_an_older_an_equal_and_a_newer_copy(generation: int) -> None:
     other = BootEnv(B, Trial(A, 2), generation=generation)
@@ -92,6 +94,7 @@ def test_every_state_is_predicted_beside_an_older_an_equal_and_a_newer_copy(gene
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lost", [Copy.FIRST, Copy.SECOND])
 def test_every_state_is_predicted_with_one_copy_missing(lost: Copy) -> None:
     assert_all_predicted([files_of(env).with_copy(lost, None) for env in STATES])
@@ -128,6 +131,7 @@ def test_a_write_torn_anywhere_is_predicted_and_changes_nothing(
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("missing", [(Copy.FIRST, Copy.SECOND), ()], ids=["missing", "damaged"])
 def test_the_older_systems_file_counts_when_both_copies_are_lost(missing: tuple[Copy, ...]) -> None:
     damaged = encode(BootEnv(B))[:200].ljust(BLOCK_SIZE, b"\0")

@@ -179,9 +179,11 @@ def _end_trial(host: Host, at: Seconds, reason: str, outcome: Outcome, what: Hap
     """End the trial as a failure: bad slot set, refused version, and the reason kept."""
     trial = _trial_of(host)
     env = replace(host.env, trial=None, outcome=outcome).with_state(trial, SlotState.BAD)
-    record = _refuse(host, at, trial, reason).with_entry(
-        Entry(at, what, trial, host.env[trial].version, text=reason)
-    )
+    entry = Entry(at, what, trial, host.env[trial].version, text=reason)
+    record = host.record
+    # Where the boot environment cannot be written, every boot comes here again; once is enough.
+    if not record.entries or replace(record.entries[-1], at=at) != entry:
+        record = _refuse(host, at, trial, reason).with_entry(entry)
     # The record first: between the two, the next Settle comes to the same end.
     return _decide(host, env, record, record_first=True)
 
