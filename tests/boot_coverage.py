@@ -12,12 +12,12 @@ PAGE = Path(__file__).resolve().parents[1] / "docs/boot-state-coverage.md"
 _TEXT = """\
 # What the enumeration of the boot states covers
 
-`tests/test_boot_enumeration.py` starts from a new host with A, and one with B, as the primary, and follows every
-event (power on, install, confirm, roll back, mark bad, allow) in every state that can be reached, with a power cut
-before, within (from either end) and after every write, GRUB's own included. After each, the invariants
-of `tests/invariants.py` are checked: power fails again at once, and GRUB is started until it settles.
-Then every state whose copies are in step is broken in one place (each copy lost, torn, or not to be
-written; both copies lost; a kernel lost), checked, and taken through every event once more.
+`tests/test_boot_enumeration.py` starts from a new host with A, and one with B, as the primary, and follows
+every event (power on, install, confirm, roll back, mark bad, allow) in every state that can be reached,
+with a power cut before, within (from either end) and after every write, GRUB's own included. After each,
+the invariants of `tests/invariants.py` are checked: power fails again at once, and GRUB is started until
+it settles. Then every state whose copies are in step is broken in one place (each copy lost, torn, or not
+to be written; both copies lost; a kernel lost), checked, and taken through every event once more.
 
 The decisions and writes are production code. A power-on is `next_boot`, which `tests/test_next_boot.py`
 holds to the shipped scripts in GRUB's own interpreter, in every state that can be written down. The
