@@ -1,15 +1,22 @@
 """What several tests share: a disk in memory, releases that fit it, a server, and a word on loop devices."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from abctl.core.slot import Part
 from tests.disks import LOOP_PROBLEM
 from tests.fake_volumes import MemoryDisk, make_images
 from tests.hostile_server import HostileServer, serve_hostile
 from tests.releases import Archive, Release, pack_archive, pack_release
+
+# The same examples each time, so that only a change turns them red; HYPOTHESIS_PROFILE=random looks further.
+settings.register_profile("steady", derandomize=True)
+settings.register_profile("random")
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "steady"))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -213,3 +213,12 @@ def test_without_any_copy_nothing_is_known() -> None:
         "env1/grubenv is damaged: it is not a GRUB environment block",
         "env2/grubenv is missing or cannot be read",
     )
+
+
+def test_a_copy_that_grub_cannot_save_to_is_not_in_step() -> None:
+    block = encode(BootEnv(SlotName.A))
+    damaged = block[:-1] + b"\0"
+    files = EnvFiles(block, damaged, encode_older(BootEnv(SlotName.A)))
+    assert decode(damaged) == BootEnv(SlotName.A)
+    assert not read_boot_env(files).in_step
+    assert read_boot_env(files.with_copy(Copy.SECOND, block)).in_step

@@ -324,9 +324,16 @@ def _newest(believed: Mapping[Copy, BootEnv], files: EnvFiles, damage: tuple[str
     origin = Origin.FIRST if copy is Copy.FIRST else Origin.SECOND
     if len({item.generation for item in believed.values()}) == 1 < len(believed):
         origin = Origin.BOTH
-    in_step = all(believed.get(copy) == env for copy in (Copy.FIRST, Copy.SECOND))
+    # To the byte: GRUB reads a copy whose fill is damaged, but cannot save to it.
+    in_step = all(
+        _without_fill(files[copy]) == _without_fill(encode(env)) for copy in (Copy.FIRST, Copy.SECOND)
+    )
     in_step = in_step and files.older == encode_older(env, files.older)
     return Reading(_as_high_as_any(env, files), origin, damage, in_step)
+
+
+def _without_fill(block: bytes | None) -> bytes | None:
+    return block and block.rstrip(b"#")
 
 
 def _precedence(env: BootEnv) -> tuple[int, int]:
