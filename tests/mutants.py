@@ -24,6 +24,7 @@ _IMPORTED_FROM = (
 )
 
 NEXT_BOOT = "tests/test_next_boot.py::"
+ON_MACHINE = "tests/test_machine.py::test_"
 BAD_INPUT = "tests/test_bad_input.py::"
 INSTALL = "tests/test_install.py::"
 ENV = "tests/test_bootenv.py::"
@@ -271,6 +272,55 @@ MUTANTS = (
         "if env.trial.attempts == 0:",
         "if env.trial.attempts < 0:",
         (f"{DEFECTS}after_a_fallback_status_and_history_say_so_and_why",),
+    ),
+    Mutant(
+        "a fallback is recorded only after the trial is forgotten",
+        MACHINE,
+        "return _decide(host, env, record, record_first=True)",
+        "return _decide(host, env, record)",
+        (f"{ON_MACHINE}the_record_is_written_before_the_state_that_forgets_the_trial",),
+    ),
+    Mutant(
+        "what GRUB said of one trial is held against the next",
+        "abctl/core/events.py",
+        "if self.running.generation in (None, self.env.generation) else None",
+        "if self.env else None",
+        (f"{ON_MACHINE}what_grub_said_of_one_trial_does_not_end_the_next",),
+    ),
+    Mutant(
+        "the way back is given up before every copy is known to take a write",
+        MACHINE,
+        "        WriteBootEnv(proof, every_copy=True),\n",
+        "",
+        (f"{ON_MACHINE}a_copy_that_cannot_be_written_costs_the_way_back_nothing",),
+    ),
+    Mutant(
+        "a bad primary is kept although the other slot set runs",
+        MACHINE,
+        " or host.running.booted is bad.other",
+        "",
+        (f"{ON_MACHINE}a_host_on_its_last_bad_slot_set_can_still_be_upgraded",),
+    ),
+    Mutant(
+        "the older system's file goes ahead of the copies",
+        PERFORM,
+        "if copy is Copy.OLDER and not committed:",
+        "if copy is Copy.OLDER and not files:",
+        (f"{ON_MACHINE}the_older_systems_file_never_goes_ahead_of_the_copies",),
+    ),
+    Mutant(
+        "GRUB does not look at the seal of a copy",
+        STATE,
+        'elif [ "$seal" != "$primary/$trial/$state_A/$state_B" ]; then false',
+        'elif [ -z "$seal" ]; then false',
+        (f"{NEXT_BOOT}test_a_copy_that_contradicts_its_seal_is_not_taken",),
+    ),
+    Mutant(
+        "an attempt counts as spent although the disk dropped the write",
+        SELECT,
+        'if [ "$attempts" = "$2" ]; then set saved=1; fi',
+        "set saved=1",
+        (f"{NEXT_BOOT}test_a_write_that_the_disk_drops_is_no_write",),
     ),
     Mutant(
         "no lock is taken",

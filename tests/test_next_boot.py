@@ -164,6 +164,21 @@ def test_copies_that_grub_cannot_write_are_predicted(unwritable: tuple[Copy, ...
         assert_predicted(files, kernels, unwritable)
 
 
+@pytest.mark.parametrize("copy", [Copy.FIRST, Copy.SECOND])
+@pytest.mark.parametrize(
+    ("written", "damaged"),
+    [(b"primary=A", b"primary=B"), (b"trial=B", b"trial=A"), (b"state_A=good", b"state_A=evil")],
+    ids=["primary", "trial", "state"],
+)
+def test_a_copy_that_contradicts_its_seal_is_not_taken(copy: Copy, written: bytes, damaged: bytes) -> None:
+    env = BootEnv(A, Trial(B, 2), generation=5).with_state(A, SlotState.GOOD)
+    whole = files_of(env)
+    files = whole.with_copy(copy, (whole[copy] or b"").replace(written, damaged))
+    boot = assert_predicted(files)
+    assert boot.origin == ("2" if copy is Copy.FIRST else "1")
+    assert (boot.booted, boot.attempts) == (B, "1")
+
+
 @pytest.mark.parametrize("before_write", [1, 2, 3, 4])
 def test_power_lost_within_grub_leaves_what_was_predicted(before_write: int) -> None:
     """The real GRUB is killed before its n-th write: two spend the attempt, two end the trial."""
