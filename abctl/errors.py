@@ -24,16 +24,19 @@ A message is one sentence that names the thing and says what to do. ``docs/error
     |   +-- Untrusted               27   nothing says which bytes are the right ones
     |   +-- WouldOverwrite          28   a file is in the way
     |   +-- NothingToDo             29   what was asked for is so already
+    |   +-- DownloadTooLarge        60   more would be downloaded than is allowed
     +-- BadRelease                   what was offered is not a sound release
     |   +-- BadManifest             30
     |   +-- BadArchive              31
     |   +-- DigestMismatch          32
+    |   +-- BadIndex                33   a chunk index, block index or delta
     +-- SourceProblem                it could not be fetched
     |   +-- SourceNotFound          40
     |   +-- ServerFailed            41
     |   +-- TransferCut             42   fewer bytes than promised
     |   +-- TransferStalled         43
     |   +-- TransferTooLong         44   more bytes than promised or allowed
+    |   +-- SourceChanged           45   a file became another one meanwhile
     +-- WriteProblem                 the target disk does not do what it should
     |   +-- WriteFailed             50
     |   +-- ReadBackMismatch        51
@@ -235,6 +238,16 @@ class NothingToDo(Refused):
     exit_code = 29
 
 
+class DownloadTooLarge(Refused):
+    """More would be downloaded than --max-download allows.
+
+    What to do: allow more, or have a delta published from what this host has; 'abctl upgrade --dry-run'
+    shows what each way would cost. What was written already is not fetched again.
+    """
+
+    exit_code = 60
+
+
 class BadRelease(AbctlError):
     """What was offered is not a sound release."""
 
@@ -264,6 +277,15 @@ class DigestMismatch(BadRelease):
     """
 
     exit_code = 32
+
+
+class BadIndex(BadRelease):
+    """A chunk index, block index or delta does not go with its image.
+
+    What to do: have the release built and published again.
+    """
+
+    exit_code = 33
 
 
 class SourceProblem(AbctlError):
@@ -313,6 +335,15 @@ class TransferTooLong(SourceProblem):
     """
 
     exit_code = 44
+
+
+class SourceChanged(SourceProblem):
+    """A file became another one while it was being fetched.
+
+    What to do: wait until the new release is published whole, then run the command again.
+    """
+
+    exit_code = 45
 
 
 class WriteProblem(AbctlError):

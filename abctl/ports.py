@@ -42,14 +42,25 @@ class RecordStore(Protocol):
         ...
 
 
-class Volume(Protocol):
-    """The bytes of one slot. Offsets and sizes in bytes; every failure is a WriteFailed."""
+class ReadableVolume(Protocol):
+    """The bytes of one slot, for reading; several threads may use it at once.
+
+    Offsets and sizes in bytes; every failure is a WriteFailed.
+    """
 
     @property
     def name(self) -> str: ...
 
     @property
     def size(self) -> int: ...
+
+    def read_back(self, offset: int, buffer: memoryview) -> None:
+        """Fill ``buffer`` from the medium, past the page cache where that is possible."""
+        ...
+
+
+class Volume(ReadableVolume, Protocol):
+    """The bytes of one slot, for writing too."""
 
     def write(self, offset: int, data: memoryview) -> None:
         """Write all of ``data``."""
@@ -63,16 +74,16 @@ class Volume(Protocol):
         """Return when what was written is on the medium."""
         ...
 
-    def read_back(self, offset: int, buffer: memoryview) -> None:
-        """Fill ``buffer`` from the medium, past the page cache where that is possible."""
-        ...
-
 
 class Slots(Protocol):
     """The slots of a disk."""
 
     def open_for_writing(self, slot: Slot) -> AbstractContextManager[Volume]:
         """Open the volume of ``slot``; raise InUse where it is mounted or open."""
+        ...
+
+    def open_for_reading(self, slot: Slot) -> AbstractContextManager[ReadableVolume]:
+        """Open the volume of ``slot``, which may be mounted; raise DiskUnusable."""
         ...
 
     def check_unused(self, slot: Slot) -> None:
@@ -106,12 +117,20 @@ class Source(Protocol):
         ...
 
     @property
+    def has_ranges(self) -> bool:
+        """False as soon as it showed that a range costs all that is before it in the file."""
+        ...
+
+    @property
     def place(self) -> str:
         """The place for people: a folder or a host."""
         ...
 
-    def open(self, name: str) -> AbstractContextManager[Reader]:
-        """Open the file ``name``; raise SourceProblem."""
+    def open(self, name: str, start: int = 0, length: int | None = None) -> AbstractContextManager[Reader]:
+        """Open ``length`` bytes of the file ``name`` from byte ``start``; without ``length``, to its end.
+
+        Raise SourceProblem, TransferCut where the file ends before the range does.
+        """
         ...
 
 

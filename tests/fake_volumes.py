@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -24,7 +24,7 @@ from abctl.core.record import Happened, Record
 from abctl.core.slot import ALL_SLOTS, Part, Slot, SlotName
 from abctl.core.units import KIB, MIB, Seconds, Version
 from abctl.errors import InUse, WriteFailed
-from abctl.ports import Slots, Volume
+from abctl.ports import ReadableVolume, Slots, Volume
 from abctl.update.operate import Ports
 
 SLOT_SIZES = {Part.BOOT: 3 * MIB, Part.ROOT: 4 * MIB, Part.VAR: 1 * MIB}
@@ -164,6 +164,10 @@ class _Slots:
         self.check_unused(slot)
         yield _Volume(self._disk, slot)
 
+    @contextmanager
+    def open_for_reading(self, slot: Slot) -> Iterator["_Volume"]:
+        yield _Volume(self._disk, slot)
+
     def check_unused(self, slot: Slot) -> None:
         if slot in self._disk.in_use:
             raise InUse(f"{slot} is mounted on /mnt: unmount it")
@@ -255,6 +259,9 @@ class LazySlots:
     def open_for_writing(self, slot: Slot) -> Iterator[LazyVolume]:
         with self.slots.open_for_writing(slot) as medium:
             yield LazyVolume(medium, [])
+
+    def open_for_reading(self, slot: Slot) -> AbstractContextManager[ReadableVolume]:
+        return self.slots.open_for_reading(slot)
 
 
 def make_image(path: Path, size: int, seed: int) -> Path:

@@ -32,6 +32,11 @@ class FileSlots:
         with ExtentVolume(path, [Extent(0, self.size_of(slot))], slot.name, writable=True) as volume:
             yield volume
 
+    @contextmanager
+    def open_for_reading(self, slot: Slot) -> Iterator[ExtentVolume]:
+        with ExtentVolume(self._folder / slot.name, [Extent(0, self.size_of(slot))], slot.name) as volume:
+            yield volume
+
     def check_unused(self, slot: Slot) -> None:
         pass
 

@@ -3,7 +3,6 @@
 import json
 import os
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ import pytest
 
 from abctl.core.units import Digest
 from abctl.errors import AbctlError
-from abctl.host.http import HttpSource
+from abctl.host.fetching import Fetching
 from abctl.host.source import locate_release
 from abctl.ports import Offer
 from abctl.update.install import install
@@ -39,7 +38,8 @@ def offer_from(url: str, release: Release | Archive | Digest) -> Offer:
             sha256 = release.sha256
         case _:
             sha256 = release
-    return replace(locate_release(url, sha256), source=HttpSource(url, stall_timeout=STALL_TIMEOUT))
+    fetching = Fetching(stall_timeout=STALL_TIMEOUT, tries=2, first_pause=0.01)
+    return locate_release(url, sha256, fetching)
 
 
 def with_manifest(release: Release, change: Callable[[dict[str, Any]], object]) -> Release:

@@ -15,6 +15,7 @@ from typing import Any
 
 from backports import zstd
 
+from abctl.cli import cli
 from abctl.core.release import MANIFEST_NAME, Compression
 from abctl.core.slot import Part
 from abctl.core.units import MIB, Digest
@@ -195,6 +196,25 @@ def pack_release(
         )
     manifest = {"format": 1, "version": version, "layouts": list(layouts), "images": entries}
     return Release(directory, version, write_manifest(directory, manifest))
+
+
+def build_release(
+    directory: Path,
+    version: str,
+    images: Images,
+    *,
+    layouts: tuple[str, ...] = (LAYOUT,),
+    older: tuple[Path, ...] = (),
+    level: int = 1,
+    threads: int = 2,
+) -> Release:
+    """Build any two images as a release directory with chunks, and deltas from the ``older`` ones."""
+    command = ["release", "build", str(directory), "--version", version, "--quiet", "--json"]
+    command += ["--level", str(level), "--delta-level", str(level), "--threads", str(threads)]
+    command += [f"--{part}={image}" for part, image in images.items()]
+    command += [f"--layout={layout}" for layout in layouts] + [f"--from={folder}" for folder in older]
+    cli.main(command, standalone_mode=False)
+    return Release(directory, version, digest_of(directory / MANIFEST_NAME))
 
 
 def write_manifest(directory: Path, manifest: Any) -> Digest:

@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import BaseModel, TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode
 
-from abctl.cli import report, report_disk, report_upgrade
+from abctl.cli import progress_json, report, report_disk, report_release, report_upgrade
 from abctl.core.layout_file import LayoutForm
 from abctl.core.release import Manifest
 from tests.errors_page import make_errors_page
@@ -30,7 +30,10 @@ OUTPUTS: dict[str, type[report.Report]] = {
     "disk": report_disk.DiskReport,
     "check": report_disk.CheckReport,
     "create": report_disk.CreateReport,
+    "build": report_release.BuildReport,
 }
+# A line each, of a stream.
+LINES: dict[str, Any] = {"progress": progress_json.ProgressLine}
 
 
 class _Generator(GenerateJsonSchema):
@@ -43,7 +46,7 @@ class _Generator(GenerateJsonSchema):
         return {**super().dataclass_schema(schema), "additionalProperties": False}
 
 
-def make_schema(name: str, kind: type, title: str, mode: JsonSchemaMode) -> dict[str, Any]:
+def make_schema(name: str, kind: Any, title: str, mode: JsonSchemaMode) -> dict[str, Any]:
     """Return the JSON Schema (draft 2020-12) of ``kind``."""
     made = TypeAdapter(kind).json_schema(mode=mode, schema_generator=_Generator)
     head = {"$schema": _Generator.schema_dialect, "$id": f"urn:abctl:schema:{name}", "title": title}
@@ -59,6 +62,9 @@ def make_files() -> dict[Path, str]:
     schemas |= {
         name: make_schema(name, kind, f"abctl {name} report", "serialization")
         for name, kind in OUTPUTS.items()
+    }
+    schemas |= {
+        name: make_schema(name, kind, f"abctl {name} line", "serialization") for name, kind in LINES.items()
     }
     files = {
         ROOT / "schemas" / f"{name}.schema.json": json.dumps(schema, indent=2, ensure_ascii=False) + "\n"

@@ -34,7 +34,7 @@ from abctl.errors import (
 from abctl.host.source import locate_release
 from abctl.ports import Offer
 from abctl.update.install import install
-from abctl.update.progress import OnProgress, Progress, Step, ignore_progress
+from abctl.update.progress import OnProgress, Progress, Remark, Step, ignore_progress
 from tests.fake_volumes import LAYOUT, SLOT_SIZES, MemoryDisk, make_image
 from tests.hostile_server import Behaviour, HostileServer
 from tests.refusals import (
@@ -145,11 +145,11 @@ def test_an_image_that_unpacks_to_more_than_was_said_is_stopped_there(
                 packer.write(bytes(MIB))
         manifest["images"][1]["download"] = {"size": packed.stat().st_size, "sha256": digest_of(packed)}
 
-    read: list[int] = []
+    told: list[Progress | Remark] = []
     offer = offer_of(with_manifest(release, bomb))
     with pytest.raises(BadArchive, match=r"root\.img\.zst holds more than the \d+ bytes"):
-        install(memory_disk.ports, LAYOUT, offer, lambda progress: read.append(progress.done))
-    assert max(read) <= SLOT_SIZES[Part.ROOT]
+        install(memory_disk.ports, LAYOUT, offer, told.append)
+    assert max(item.done for item in told if isinstance(item, Progress)) <= SLOT_SIZES[Part.ROOT]
 
 
 # --- local files ------------------------------------------------------------------------------------
@@ -253,8 +253,8 @@ def test_no_slot_is_written_where_a_copy_of_the_boot_environment_cannot_be(
 def test_a_copy_that_breaks_before_the_arming_leaves_what_runs(
     memory_disk: MemoryDisk, release: Release
 ) -> None:
-    def break_it(progress: Progress) -> None:
-        if progress.step is Step.READ_BACK:
+    def break_it(said: Progress | Remark) -> None:
+        if isinstance(said, Progress) and said.step is Step.READ_BACK:
             memory_disk.unwritable = frozenset(Copy)
 
     before = memory_disk.take_snapshot()
@@ -276,8 +276,9 @@ def test_ctrl_c_in_the_middle_of_anything_never_costs_what_runs(
     before, open_before = memory_disk.take_snapshot(), list_open_files()
     steps: list[Step] = []
 
-    def press(progress: Progress) -> None:
-        steps.append(progress.step)
+    def press(said: Progress | Remark) -> None:
+        if isinstance(said, Progress):
+            steps.append(said.step)
         if len(steps) > moment:
             raise KeyboardInterrupt
 

@@ -15,7 +15,7 @@ from abctl.core.units import MIB, Version
 from abctl.errors import NotConfirmed, ReadBackMismatch, VersionRefused
 from abctl.host.source import locate_release
 from abctl.update.install import fill_slot_set, install, plan_only
-from abctl.update.progress import Progress, Step
+from abctl.update.progress import Progress, Remark, Step
 from tests.fake_volumes import LAYOUT, MemoryDisk, make_images
 from tests.hostile_server import Behaviour, HostileServer
 from tests.refusals import offer_of
@@ -147,8 +147,8 @@ def test_the_head_of_boot_is_the_last_thing_written(memory_disk: MemoryDisk, tmp
     release = pack_release(tmp_path / "release", "2.0.0", make_images(tmp_path / "images"))
     heads = []
 
-    def look(progress: Progress) -> None:
-        if progress.step is not Step.PROVE:
+    def look(said: Progress | Remark) -> None:
+        if isinstance(said, Progress) and said.step is not Step.PROVE:
             heads.append(any(memory_disk.slots[Slot(SlotName.B, Part.BOOT)][:MIB]))
 
     install(memory_disk.ports, LAYOUT, locate_release(str(release.directory), release.manifest_sha256), look)
@@ -169,19 +169,20 @@ def test_only_the_first_16_mib_of_var_are_emptied(release: Release) -> None:
 def test_progress_tells_each_step_of_each_image_to_its_end(memory_disk: MemoryDisk, tmp_path: Path) -> None:
     images = make_images(tmp_path / "images")
     release = pack_release(tmp_path / "release", "2.0.0", images)
-    told: list[Progress] = []
+    told: list[Progress | Remark] = []
     install(
         memory_disk.ports,
         LAYOUT,
         locate_release(str(release.directory), release.manifest_sha256),
         told.append,
     )
-    for step in Step:
+    progress = [item for item in told if isinstance(item, Progress)]
+    for step in (Step.PROVE, Step.WRITE, Step.READ_BACK):
         for part, image in images.items():
-            done = [item.done for item in told if (item.step, item.part) == (step, part)]
+            done = [item.done for item in progress if (item.step, item.part) == (step, part)]
             assert done == sorted(done)
             assert done[-1] == image.stat().st_size
-            assert {item.total for item in told if item.part is part} == {image.stat().st_size}
+            assert {item.total for item in progress if item.part is part} == {image.stat().st_size}
 
 
 def test_a_dry_run_says_what_would_be_written_and_writes_nothing(

@@ -18,11 +18,12 @@ from abctl.cli.describe_disk import describe_check
 from abctl.cli.describe_upgrade import describe_install, describe_plan, describe_refused_plan
 from abctl.cli.report import Report
 from abctl.cli.report_disk import CreateReport
+from abctl.cli.report_release import BuildReport, BuiltImage, DeltaReport, SavingReport
 from abctl.core.compare import Difference, Severity
 from abctl.core.layout_file import parse_layout
 from abctl.core.plan import make_archive_plan
 from abctl.core.release import parse_manifest
-from abctl.core.slot import ALL_SLOTS, SlotName
+from abctl.core.slot import ALL_SLOTS, Part, SlotName
 from abctl.core.units import GIB, MIB, Bytes, Digest, Version
 from abctl.errors import BadLayout, BadManifest, DoesNotFit
 from abctl.update.install import Installed
@@ -82,7 +83,7 @@ def test_a_file_that_is_out_of_step_is_named() -> None:
     assert schemas.find_stale({path: text for path, text in files.items() if path != status}) == [status]
 
 
-@pytest.mark.parametrize("name", [*schemas.INPUTS, *schemas.OUTPUTS])
+@pytest.mark.parametrize("name", [*schemas.INPUTS, *schemas.OUTPUTS, *schemas.LINES])
 def test_each_schema_says_what_it_is(name: str) -> None:
     schema = read_schema(name)
     assert schema["$schema"] == "https://json-schema.org/draft/2020-12/schema"
@@ -92,7 +93,7 @@ def test_each_schema_says_what_it_is(name: str) -> None:
 
 
 def test_no_object_of_a_report_may_hold_what_its_schema_does_not_name() -> None:
-    for name in schemas.OUTPUTS:
+    for name in (*schemas.OUTPUTS, *schemas.LINES):
         schema = read_schema(name)
         for part in (schema, *schema.get("$defs", {}).values()):
             if part.get("type") == "object":
@@ -136,6 +137,24 @@ def _reports() -> Iterator[tuple[str, Report]]:
         "create",
         CreateReport(
             disk="host.img", layout="hostos", size=GIB, used=MIB, version="1.0.0", sha256=SHA256, took=1.5
+        ),
+    )
+    delta = DeltaReport(version="1.9.0", file=None, size=MIB)
+    image = BuiltImage(
+        part=Part.BOOT, file="boot.img.zst", size=GIB, download=MIB, index=1, blocks=2, deltas=(delta,)
+    )
+    yield (
+        "build",
+        BuildReport(
+            folder="2.0.0",
+            version="2.0.0",
+            layouts=("hostos",),
+            sha256=SHA256,
+            images=(image,),
+            download=MIB,
+            savings=(SavingReport(version="1.9.0", download=1),),
+            size=2 * MIB,
+            took=1.5,
         ),
     )
 

@@ -3,6 +3,7 @@
 import ssl
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -12,7 +13,9 @@ import pytest
 
 from abctl.core.release import ReleaseKind
 from abctl.core.units import MIB
-from abctl.errors import ServerFailed, SourceNotFound
+from abctl.errors import Interrupted, ServerFailed, SourceNotFound
+from abctl.host.cancel import Cancel
+from abctl.host.fetching import Fetching
 from abctl.host.http import HttpSource
 from abctl.host.source import FolderSource, locate_release
 from abctl.ports import Source
@@ -20,6 +23,7 @@ from abctl.update.stream import fill
 from tests.hostile_server import Behaviour, HostileServer
 
 BODY = bytes(range(256)) * 4096
+HASTY = Fetching(stall_timeout=0.3, tries=2, first_pause=0.01)
 
 
 def fetch(source: Source, name: str) -> bytes:
@@ -103,7 +107,7 @@ def test_a_server_that_cannot_be_reached_is_named_with_the_reason(server: Hostil
     server.shutdown()
     server.server_close()
     with pytest.raises(ServerFailed, match=r"127\.0\.0\.1:\d+ cannot be reached: Connection refused"):
-        fetch(HttpSource(f"{closed}/"), "boot.img")
+        fetch(HttpSource(f"{closed}/", HASTY), "boot.img")
     with pytest.raises(ServerFailed, match=r"server\.invalid cannot be reached: its name is not known"):
         fetch(HttpSource("http://server.invalid/"), "boot.img")
 
@@ -173,8 +177,11 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @contextmanager
-def serve_tls(certificate: Path, location: str | None = None) -> Iterator[str]:
-    """Serve BODY, or a redirect, over TLS."""
+def serve_tls(
+    certificate: Path, location: str | None = None, silent: threading.Event | None = None
+) -> Iterator[str]:
+    """Serve BODY, or a redirect, over TLS; with ``silent`` half of BODY, and then the event is set."""
+    over = threading.Event()
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -183,7 +190,11 @@ def serve_tls(certificate: Path, location: str | None = None) -> Iterator[str]:
             if location:
                 self.send_header("Location", location)
             self.end_headers()
-            if not location:
+            if silent:
+                self.wfile.write(BODY[: len(BODY) // 2])
+                silent.set()
+                over.wait(60)
+            elif not location:
                 self.wfile.write(BODY)
 
         def log_message(self, format: str, *args: object) -> None:
@@ -204,6 +215,7 @@ def serve_tls(certificate: Path, location: str | None = None) -> Iterator[str]:
         try:
             yield f"https://127.0.0.1:{server.server_address[1]}/"
         finally:
+            over.set()
             server.shutdown()
             thread.join()
 
@@ -215,7 +227,27 @@ def test_a_certificate_that_nobody_vouches_for_is_refused(certificate: Path) -> 
 
 def test_a_server_that_a_trusted_ca_vouches_for_is_read_over_tls(certificate: Path) -> None:
     with serve_tls(certificate) as url:
-        assert fetch(HttpSource(url, trusted=certificate), "boot.img") == BODY
+        assert fetch(HttpSource(url, Fetching(trusted=certificate)), "boot.img") == BODY
+
+
+def test_a_stalled_transfer_over_tls_ends_when_it_is_cancelled(certificate: Path) -> None:
+    silent, cancel = threading.Event(), Cancel()
+    said: list[BaseException] = []
+
+    def run(url: str) -> None:
+        try:
+            fetch(HttpSource(url, Fetching(trusted=certificate, cancel=cancel)), "boot.img")
+        except BaseException as error:
+            said.append(error)
+
+    with serve_tls(certificate, silent=silent) as url:
+        thread = threading.Thread(target=run, args=(url,), daemon=True)
+        thread.start()
+        assert silent.wait(30)
+        time.sleep(0.2)  # what was sent has arrived, and the thread waits for more
+        cancel.cancel()
+        thread.join(10)
+        assert [type(error) for error in said] == [Interrupted]
 
 
 def test_a_redirect_never_leads_from_https_to_http(certificate: Path, server: HostileServer) -> None:
@@ -224,7 +256,7 @@ def test_a_redirect_never_leads_from_https_to_http(certificate: Path, server: Ho
         serve_tls(certificate, location) as url,
         pytest.raises(ServerFailed, match="redirects from https to http"),
     ):
-        fetch(HttpSource(url, trusted=certificate), "boot.img")
+        fetch(HttpSource(url, Fetching(trusted=certificate)), "boot.img")
     assert server.asked == []
 
 

@@ -380,6 +380,10 @@ class FakeSlots:
         self.check_unused(slot)
         yield FakeVolume(self.world, slot)
 
+    @contextmanager
+    def open_for_reading(self, slot: Slot) -> Iterator[Volume]:
+        yield FakeVolume(self.world, slot)
+
 
 @dataclass(frozen=True, slots=True)
 class FakeVolume:

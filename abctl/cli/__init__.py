@@ -3,18 +3,16 @@
 import importlib
 import logging
 import os
-import signal
 import sys
 import traceback
 from pathlib import Path
-from types import FrameType
 from typing import NoReturn
 
 import click
 
+from abctl.cli.failure import Interruption, explain
 from abctl.cli.wiring import Target
 from abctl.core.slot import SlotName
-from abctl.errors import AbctlError, Interrupted
 
 # Each command's module is imported when it is asked for, so that `abctl status` stays quick.
 _COMMANDS = {
@@ -29,9 +27,8 @@ _COMMANDS = {
     "settle": "abctl.cli.admin:settle",
     "adopt": "abctl.cli.adopt:adopt",
     "disk": "abctl.cli.disk:disk",
+    "release": "abctl.cli.release:release",
 }
-
-_INTERRUPTED = "interrupted: what runs is as it was; 'abctl status' says what the other slot set holds"
 
 
 class _LazyGroup(click.Group):
@@ -96,25 +93,9 @@ def cli(
     ctx.obj = Target(disk, layout, booted)
 
 
-class _Interruption:
-    """Turns SIGINT and SIGTERM into KeyboardInterrupt, and remembers that one came.
-
-    Libraries written in C may turn the exception into one of their own.
-    """
-
-    def __init__(self) -> None:
-        self.came = False
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self._interrupt)
-
-    def _interrupt(self, _signal: int, _frame: FrameType | None) -> None:
-        self.came = True
-        raise KeyboardInterrupt
-
-
 def main() -> NoReturn:
     """Run a command; every failure becomes one sentence and its own exit code."""
-    interruption = _Interruption()
+    Interruption.watch()
     try:
         result = cli.main(standalone_mode=False)
         sys.stdout.flush()
@@ -122,22 +103,13 @@ def main() -> NoReturn:
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
-    except AbctlError as error:
-        _fail(str(error), error.exit_code)
-    except (KeyboardInterrupt, click.Abort):
-        _fail(_INTERRUPTED, Interrupted.exit_code)
     except BrokenPipeError:
         # Whoever read the output has seen enough; python must not complain about it at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
-    except Exception as error:
-        if interruption.came:
-            _fail(_INTERRUPTED, Interrupted.exit_code)
-        _fail(f"this is a fault in abctl ({type(error).__name__}: {error}); --debug shows where", 1)
-
-
-def _fail(sentence: str, exit_code: int) -> NoReturn:
-    if "--debug" in sys.argv:
-        traceback.print_exc()
-    click.echo(f"abctl: error: {sentence}", err=True)
-    sys.exit(exit_code)
+    except (Exception, KeyboardInterrupt) as error:
+        if "--debug" in sys.argv:
+            traceback.print_exc()
+        sentence, exit_code = explain(error)
+        click.echo(f"abctl: error: {sentence}", err=True)
+        sys.exit(exit_code)

@@ -1,11 +1,12 @@
 """Make the reports of an upgrade from its plan and its result."""
 
 from abctl.cli.describe import describe_next_boot
-from abctl.cli.report_upgrade import InstallReport, PlannedImage, PlanReport
+from abctl.cli.report_upgrade import InstallReport, PlannedImage, PlannedWay, PlanReport
 from abctl.core.bootenv import EnvFiles
 from abctl.core.events import Host
-from abctl.core.plan import InstallPlan
+from abctl.core.plan import ImagePlan, InstallPlan
 from abctl.core.units import Digest, format_size
+from abctl.core.ways import WayCost
 from abctl.errors import AbctlError
 from abctl.update.install import Installed
 
@@ -30,12 +31,23 @@ def describe_plan(plan: InstallPlan, *, source: str, disk: str | None = None) ->
                 download=image.download_size,
                 size=image.size,
                 slot_size=image.slot_size,
+                ways=tuple(_describe_way(way, image) for way in image.ways),
             )
             for image in plan.images
         ),
         download=plan.download_size,
         steps=_list_steps(plan),
         notes=plan.notes,
+    )
+
+
+def _describe_way(way: WayCost, image: ImagePlan) -> PlannedWay:
+    return PlannedWay(
+        way=way.kind,
+        version=way.version,
+        download=way.download,
+        why_not=way.why_not or None,
+        chosen=way is image.chosen,
     )
 
 

@@ -8,7 +8,7 @@ from typing import NoReturn
 import click
 
 from abctl.cli.options import SizeType, json_option, sha256_option
-from abctl.cli.progress import show_progress
+from abctl.cli.progress import Form, choose_form, frame_progress, progress_options, show_progress
 from abctl.cli.show import show
 from abctl.cli.wiring import Target
 from abctl.core.units import Bytes, Digest
@@ -43,6 +43,7 @@ def _named(target: Target, image: Path | None) -> Path:
 )
 @sha256_option
 @click.option("--force", is_flag=True, help="Overwrite a block device and lose all that is on it.")
+@progress_options
 @json_option
 def create(
     image: Path,
@@ -51,6 +52,7 @@ def create(
     source: str,
     sha256: Digest | None,
     force: bool,
+    progress: Form,
     as_json: bool,
 ) -> None:
     """Make a disk in IMAGE: partitions, volumes, GRUB's files, and a release in slot set A.
@@ -62,6 +64,22 @@ def create(
     Example:
       abctl disk create host.img --layout hostos --size 110G --release ./release-1.0.0 --sha256 4f2c...
     """
+    form = choose_form(progress, sys.stderr, as_json=as_json)
+    with frame_progress(sys.stderr, form):
+        _create(image, layout, size, source, sha256, form, force=force, as_json=as_json)
+
+
+def _create(
+    image: Path,
+    layout: str,
+    size: Bytes | None,
+    source: str,
+    sha256: Digest | None,
+    form: Form,
+    *,
+    force: bool,
+    as_json: bool,
+) -> None:
     from abctl.cli.render import render_created  # noqa: PLC0415
     from abctl.cli.report_disk import CreateReport  # noqa: PLC0415
     from abctl.cli.wiring import locate, machine_of  # noqa: PLC0415
@@ -78,7 +96,7 @@ def create(
     state = FirstState(blank_env_files(), empty_file())
     with (
         create_disk(image, wanted, state, size=size, force=force) as made,
-        show_progress(sys.stderr, quiet=as_json) as on_progress,
+        show_progress(sys.stderr, form) as on_progress,
     ):
         ports = machine_of(made).ports
         installed = fill_slot_set(ports.slots, wanted.name, SlotName.A, offer, on_progress)

@@ -1,81 +1,162 @@
-"""Show how far an installation is: a live display on a terminal, plain lines elsewhere, or nothing."""
+"""Show how far an installation is: a live display, plain lines, JSON lines, or nothing."""
 
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TextIO
+from enum import StrEnum
+from typing import Any, TextIO, TypeVar
 
-from abctl.core.slot import Part
-from abctl.core.units import format_size
-from abctl.update.progress import OnProgress, Progress, Step, ignore_progress
+import click
+
+from abctl.cli.pace import Paces, say_doing, say_finished, say_percent, say_remark, say_running
+from abctl.errors import AbctlError
+from abctl.update.progress import OnProgress, Progress, Remark, ignore_progress
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 _EVERY = 2.0  # seconds between plain lines, so that a log stays readable
-_DOING = {Step.PROVE: "checking", Step.WRITE: "writing", Step.READ_BACK: "reading back"}
-_DONE = {Step.PROVE: "checked", Step.WRITE: "wrote", Step.READ_BACK: "read back"}
 
-_Key = tuple[Step, Part]
+
+class Form(StrEnum):
+    """In which form progress is shown."""
+
+    AUTO = "auto"  # live on a terminal, plain elsewhere, none beside a report in JSON
+    LIVE = "live"
+    PLAIN = "plain"
+    JSON = "json"
+    NONE = "none"
+
+
+def choose_form(
+    asked: Form, stream: TextIO | None, *, as_json: bool, environ: Mapping[str, str] = os.environ
+) -> Form:
+    """Return the form for ``stream``, which is None where it is closed, where ``asked`` leaves it open."""
+    if stream is None:
+        return Form.NONE
+    if asked is not Form.AUTO:
+        return asked
+    if as_json:
+        return Form.NONE
+    return Form.LIVE if stream.isatty() and environ.get("TERM", "dumb") != "dumb" else Form.PLAIN
+
+
+def progress_options(command: F) -> F:
+    """Add --progress and --quiet, which become the one argument ``progress``."""
+    quiet = click.option(
+        "--quiet", is_flag=True, expose_value=False, callback=_be_quiet, help="The same as --progress none."
+    )
+    form = click.option(
+        "--progress",
+        type=click.Choice(Form, case_sensitive=False),
+        default=Form.AUTO,
+        is_eager=True,
+        help="How to show progress: live on a terminal, plain lines, json lines for programs, or none "
+        "(default: live on a terminal, none beside --json, plain elsewhere).",
+    )
+    return form(quiet(command))
+
+
+def _be_quiet(ctx: click.Context, _param: click.Parameter, value: bool) -> None:
+    if value:
+        ctx.params["progress"] = Form.NONE
 
 
 @contextmanager
-def show_progress(
-    stream: TextIO, *, quiet: bool = False, environ: Mapping[str, str] = os.environ
-) -> Iterator[OnProgress]:
-    """Yield a callback that shows progress on ``stream``; with ``quiet`` nothing is shown."""
-    if quiet:
-        yield ignore_progress
-    elif stream.isatty() and environ.get("TERM", "dumb") != "dumb":
-        from abctl.cli.live_progress import show_live  # noqa: PLC0415
+def show_progress(stream: TextIO, form: Form) -> Iterator[OnProgress]:
+    """Yield a callback that shows progress on ``stream``; it never fails, whoever reads there or not.
 
-        with show_live(stream) as callback:
-            yield callback
+    ``form`` is not AUTO.
+    """
+    lasting = Lasting(stream)
+    match form:
+        case Form.LIVE:
+            from abctl.cli.live_progress import show_live  # noqa: PLC0415
+
+            with show_live(lasting) as callback:
+                yield callback
+        case Form.PLAIN:
+            yield PlainProgress(lasting.say)
+        case Form.JSON:
+            from abctl.cli.progress_json import JsonProgress  # noqa: PLC0415
+
+            yield JsonProgress(lasting.say)
+        case _:
+            yield ignore_progress
+
+
+class Ending:
+    """How a command ends: ``error`` is why it was refused, where nothing is raised for that."""
+
+    error: AbctlError | None = None
+
+
+@contextmanager
+def frame_progress(stream: TextIO, form: Form) -> Iterator[Ending]:
+    """Surround all that a command does; in JSON the first and the last line say how it begins and ends."""
+    if form is Form.JSON:
+        from abctl.cli.progress_json import frame_lines  # noqa: PLC0415
+
+        with frame_lines(Lasting(stream).say) as ending:
+            yield ending
     else:
-        yield PlainProgress(lambda line: print(line, file=stream, flush=True))
+        yield Ending()
+
+
+class Lasting:
+    """A stream that goes on when nobody reads it any more: an installation must not end with its watcher."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self.stream = stream
+
+    def say(self, line: str) -> None:
+        """Write a line at once."""
+        self.write(f"{line}\n")
+        self.flush()
+
+    def write(self, text: str) -> int:
+        try:
+            return self.stream.write(text)
+        except OSError:
+            return len(text)
+
+    def flush(self) -> None:
+        try:
+            self.stream.flush()
+        except OSError:
+            return
 
 
 class PlainProgress:
-    """Say progress as lines: at most one every two seconds, and one for each finished step."""
+    """Say progress as lines: one every two seconds, and one for each finished step."""
 
     def __init__(self, say: Callable[[str], None], clock: Callable[[], float] = time.monotonic) -> None:
         self._say = say
         self._clock = clock
-        self._began: dict[_Key, float] = {}
-        self._finished: set[_Key] = set()
+        self._paces = Paces()
         self._last = clock()
 
-    def __call__(self, progress: Progress) -> None:
-        key, now = (progress.step, progress.part), self._clock()
-        began = self._began.setdefault(key, now)
-        if key in self._finished:
+    def __call__(self, said: Progress | Remark) -> None:
+        if isinstance(said, Remark):
+            self._say(f"abctl: {say_remark(said.text)}")
             return
-        if progress.done >= progress.total:
-            self._finished.add(key)
-            self._say(_say_finished(progress, now - began))
+        now = self._clock()
+        pace = self._paces.see(said, now)
+        if pace is None:
+            return
+        if pace.is_finished:
+            self._say(f"abctl: {say_finished(pace)}")
         elif now - self._last >= _EVERY:
             self._last = now
-            self._say(_say_running(progress, now - began))
+            self._say_running(now)
 
-
-def _say_finished(progress: Progress, took: float) -> str:
-    rate = f", {format_size(int(progress.total / took))}/s" if took >= 1 else ""
-    total = format_size(progress.total)
-    return f"abctl: {_DONE[progress.step]} {progress.part}: {total} in {took:.1f} s{rate}"
-
-
-def _say_running(progress: Progress, took: float) -> str:
-    percent = 100 * progress.done // progress.total
-    done, total = format_size(progress.done), format_size(progress.total)
-    line = f"abctl: {_DOING[progress.step]} {progress.part}: {done} of {total} ({percent} %)"
-    if not took or not progress.done:
-        return line
-    rate = progress.done / took
-    return f"{line}, {format_size(int(rate))}/s, {say_duration((progress.total - progress.done) / rate)} left"
-
-
-def say_duration(seconds: float) -> str:
-    """Return a time for people: ``45 s``, ``3 min 05 s`` or ``2 h 10 min``."""
-    whole = round(seconds)
-    if whole < 60:  # noqa: PLR2004
-        return f"{whole} s"
-    minutes, rest = divmod(whole, 60)
-    return f"{minutes} min {rest:02} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02} min"  # noqa: PLR2004
+    def _say_running(self, now: float) -> None:
+        """Say all about the step that takes longest, and how far the others are."""
+        running = self._paces.running
+        longest = max(running, key=lambda pace: pace.left(now) or 0.0)
+        others = [
+            f"{say_doing(pace.step, pace.part)} {say_percent(pace)}"
+            for pace in running
+            if pace is not longest
+        ]
+        self._say(f"abctl: {'; '.join([say_running(longest, now), *others])}")

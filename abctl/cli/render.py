@@ -20,7 +20,7 @@ from abctl.core.units import format_size
 
 if TYPE_CHECKING:
     from abctl.cli.report_disk import CheckReport, CreateReport
-    from abctl.cli.report_upgrade import InstallReport, PlanReport
+    from abctl.cli.report_upgrade import InstallReport, PlannedWay, PlanReport
 
 _WORDS = {
     Verdict.OK: "OK",
@@ -181,7 +181,11 @@ def render_plan(report: "PlanReport", style: Style) -> str:
         lines += paragraph(
             "", f"{report.overwritten} in slot set {report.slot_set} would be overwritten.", style
         )
-    lines += ["", *_plan_table(report, style), "", *paragraph("Source", report.source, style)]
+    lines += ["", *_plan_table(report, style), ""]
+    for item in report.images:
+        for number, way in enumerate(item.ways):
+            lines += paragraph("" if number else sentence(item.part), _say_way(way), style)
+    lines += paragraph("Source", report.source, style)
     for note in report.notes:
         lines += paragraph(style.warn("Note"), sentence(note), style, len("Note"))
     if report.sha256:
@@ -202,6 +206,13 @@ def _plan_table(report: "PlanReport", style: Style) -> Iterator[str]:
     head, *lines = table(rows, right=frozenset({1, 2, 3}))
     yield style.dim(head)
     yield from lines
+
+
+def _say_way(way: "PlannedWay") -> str:
+    name = {"full": "in full", "blocks": "by blocks"}.get(way.way, f"by the delta from {way.version}")
+    if way.download is None:
+        return f"{name}: no; {way.why_not}"
+    return f"{name}: {format_size(way.download)}{', taken' if way.chosen else ''}"
 
 
 def _known(size: int | None) -> str:

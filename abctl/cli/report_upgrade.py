@@ -6,6 +6,23 @@ from typing import Annotated
 from abctl.cli.report import Digest, Disk, NextBootReport, Note, Report, Size
 from abctl.core.release import Compression
 from abctl.core.slot import Part, SlotName
+from abctl.core.ways import WayKind
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedWay(Report):
+    """One way for an image to get into its slot."""
+
+    way: Annotated[
+        WayKind,
+        Note(
+            "full: what is missing is fetched; delta, blocks: made from what the disk holds, the rest fetched"
+        ),
+    ]
+    version: Annotated[str | None, Note("from which version a delta goes")]
+    download: Annotated[int | None, Note("bytes; null where it does not apply", minimum=0)]
+    why_not: Annotated[str | None, Note("null where it applies")]
+    chosen: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,6 +36,7 @@ class PlannedImage(Report):
     download: Annotated[int | None, Note("bytes; null where only the reading tells", minimum=0)]
     size: Annotated[int | None, Note("bytes that are compared or written", minimum=0)]
     slot_size: Size
+    ways: Annotated[tuple[PlannedWay, ...], Note("empty for what can only be read from first to last")]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from abctl.core.layout import Layout
     from abctl.host.block import ExtentVolume
     from abctl.host.disk import Disk
+    from abctl.host.fetching import Fetching
     from abctl.host.scripts import GrubFiles
     from abctl.ports import Offer
 
@@ -133,11 +134,11 @@ def _live_grub_files() -> GrubFiles:
     return LiveGrubFiles(paths / paths.grub)
 
 
-def locate(source: str, sha256: Digest | None) -> Offer:
+def locate(source: str, sha256: Digest | None, fetching: Fetching | None = None) -> Offer:
     """Return the release that the user named; raise SourceProblem or BadRelease."""
     from abctl.host.source import locate_release  # noqa: PLC0415
 
-    return locate_release(source, sha256)
+    return locate_release(source, sha256, fetching)
 
 
 # --- files in slots that are not mounted ------------------------------------------------------------

@@ -8,6 +8,7 @@ from abctl.core.machine import check_install
 from abctl.core.release import INSTALLED_PARTS, Compression, Manifest
 from abctl.core.slot import Part, Slot, SlotName
 from abctl.core.units import Bytes, Digest, Version, format_size
+from abctl.core.ways import WayCost
 from abctl.errors import DoesNotFit, IncompatibleLayout
 
 SlotSizes = Mapping[Slot, Bytes]
@@ -23,6 +24,8 @@ class ImagePlan:
     download_size: Bytes | None
     size: Bytes | None
     slot_size: Bytes
+    ways: tuple[WayCost, ...] = ()
+    chosen: WayCost | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +111,19 @@ def with_archive_contents(plan: InstallPlan, version: Version, sizes: Mapping[Pa
     """Return the plan of an archive after it was read."""
     images = tuple(replace(image, size=sizes[image.slot.part]) for image in plan.images)
     return replace(plan, version=version, images=images)
+
+
+def with_ways(plan: InstallPlan, ways: Mapping[Part, tuple[tuple[WayCost, ...], WayCost]]) -> InstallPlan:
+    """Return the plan with what each way of an image would download, and the one that is taken."""
+    images = tuple(
+        replace(image, ways=ways[part][0], chosen=ways[part][1], download_size=ways[part][1].download)
+        if (part := image.slot.part) in ways
+        else image
+        for image in plan.images
+    )
+    return replace(
+        plan, images=images, download_size=Bytes(sum(image.download_size or 0 for image in images))
+    )
 
 
 def check_fits(file: str, size: Bytes, slot: Slot, slot_size: Bytes) -> None:

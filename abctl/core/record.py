@@ -102,6 +102,15 @@ def _clean(text: str) -> str:
     return "".join(char if char.isprintable() else " " for char in text)[:TEXT_MAX]
 
 
+_NUMBER_END = 253_402_300_800  # 10000-01-01 in seconds; no serial comes near it
+_KINDS: dict[str, tuple[type, ...]] = {
+    "at": (int,),
+    "serial": (int,),
+    "written": (int,),
+    "took": (int, float),
+}
+
+
 def encode_half(record: Record) -> bytes:
     """Return the record as one half; the oldest entries that do not fit are dropped."""
     entries = list(record.entries)
@@ -133,12 +142,23 @@ def decode_half(half: bytes) -> Record | None:
     try:
         values = json.loads(body)
         return Record(
-            refusals=tuple(Refusal(**item) for item in values["refusals"]),
-            entries=tuple(_parse_entry(item) for item in values["entries"]),
-            serial=values["serial"],
+            refusals=tuple(Refusal(**_checked(item)) for item in values["refusals"]),
+            entries=tuple(_parse_entry(_checked(item)) for item in values["entries"]),
+            serial=_checked({"serial": values["serial"]})["serial"],
         )
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, RecursionError):
         return None
+
+
+def _checked(values: Any) -> dict[str, Any]:
+    """Return the fields of an entry or a refusal, or raise ValueError where one is of another type."""
+    if not isinstance(values, dict):
+        raise ValueError("not an object")
+    for name, value in values.items():
+        kinds = _KINDS.get(name, (str, type(None)))
+        if type(value) not in kinds or (kinds == (int,) and not 0 <= value < _NUMBER_END):
+            raise ValueError(f"{name} cannot be {value!r}")
+    return values
 
 
 def _parse_entry(values: dict[str, Any]) -> Entry:

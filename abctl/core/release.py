@@ -4,7 +4,8 @@
      "images": [{"part": "boot", "file": "boot.img.zst", "compression": "zstd",
                  "download": {"size": 1234, "sha256": "..."}, "image": {"size": 4096, "sha256": "..."}}, ...]}
 
-``download`` is what the server holds, ``image`` what stands in the slot afterwards.
+``download`` is what the server holds, ``image`` what stands in the slot afterwards. An image that
+``abctl release build`` made also has ``chunks``, ``blocks`` and ``deltas``: files that say how to fetch less.
 """
 
 from enum import StrEnum
@@ -20,6 +21,8 @@ from abctl.errors import BadManifest
 MANIFEST_NAME = "manifest.json"
 MANIFEST_MAX = Bytes(64 * KIB)  # a real one is under 4 KiB; bounds what a hostile server can send
 IMAGE_MAX = Bytes(1024 * GIB)  # far above any slot; bounds what a manifest can claim
+DELTA_HEADER_MAX = 64 * MIB  # a real one has some 100 KiB
+DELTAS_MAX = 16
 PROBLEMS_SHOWN = 8
 INSTALLED_PARTS = (Part.BOOT, Part.ROOT)  # Var starts empty
 
@@ -70,19 +73,52 @@ class Content(BaseModel):
     sha256: Annotated[Digest, Field(pattern="^[0-9a-f]{64}$"), AfterValidator(parse_digest)]
 
 
+FileName = Annotated[
+    str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+~-]{0,127}$", description="a name beside the manifest")
+]
+_Version = Annotated[
+    Version,
+    Field(pattern=rf"^[A-Za-z0-9][A-Za-z0-9.+~_-]{{0,{VERSION_MAX - 1}}}$"),
+    AfterValidator(parse_version),
+]
+
+
+class IndexFile(Content):
+    """A chunk index or a block index."""
+
+    file: FileName
+
+
+class DeltaFile(Content):
+    """A delta from the image of an older version; ``header`` is how it begins."""
+
+    file: FileName
+    version: _Version
+    header: Content
+
+    @model_validator(mode="after")
+    def _header_is_part_of_it(self) -> "DeltaFile":
+        if self.header.size > min(self.size, DELTA_HEADER_MAX):
+            raise ValueError(f"a header of {self.header.size} bytes is too large")
+        return self
+
+
 class Image(BaseModel):
-    """One payload for one slot."""
+    """One payload for one slot.
+
+    ``chunks`` and ``blocks`` are its indexes, see core.chunks; without ``chunks`` it is one stream.
+    """
 
     model_config = _STRICT
 
     part: Literal[Part.BOOT, Part.ROOT]
-    file: Annotated[
-        str,
-        Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,127}$", description="a name beside the manifest"),
-    ]
+    file: FileName
     compression: Annotated[Compression, Field(strict=False)] = Compression.NONE
     download: Content
     image: Content
+    chunks: IndexFile | None = None
+    blocks: IndexFile | None = None
+    deltas: Annotated[tuple[DeltaFile, ...], Field(max_length=DELTAS_MAX, strict=False)] = ()
 
     @model_validator(mode="after")
     def _sizes_go_together(self) -> "Image":
@@ -91,6 +127,24 @@ class Image(BaseModel):
         if self.download.size > self.image.size + self.image.size // 64 + MIB:
             raise ValueError(f"a download of {self.download.size} bytes is too large for its image")
         return self
+
+    @model_validator(mode="after")
+    def _indexes_go_together(self) -> "Image":
+        if self.chunks is None and (self.blocks or self.deltas):
+            raise ValueError("blocks and deltas need chunks")
+        if self.chunks and self.compression is not Compression.ZSTD:
+            raise ValueError(f"chunks need compression zstd, not {self.compression}")
+        if self.chunks and self.chunks.size > self.image.size // 512 + KIB:
+            raise ValueError(f"a chunk index of {self.chunks.size} bytes is too large for its image")
+        if self.blocks and self.blocks.size > self.image.size // 512 + KIB:
+            raise ValueError(f"a block index of {self.blocks.size} bytes is too large for its image")
+        versions = [delta.version for delta in self.deltas]
+        if len(set(versions)) < len(versions):
+            raise ValueError("two deltas are from the same version")
+        return self
+
+    def delta_from(self, version: Version | None) -> DeltaFile | None:
+        return next((delta for delta in self.deltas if delta.version == version), None)
 
 
 LayoutName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.+-]{0,35}$")]
@@ -102,11 +156,7 @@ class Manifest(BaseModel):
     model_config = _STRICT | {"title": "abctl release manifest"}
 
     format: Annotated[int, Field(ge=1, le=1)]
-    version: Annotated[
-        Version,
-        Field(pattern=rf"^[A-Za-z0-9][A-Za-z0-9.+~_-]{{0,{VERSION_MAX - 1}}}$"),
-        AfterValidator(parse_version),
-    ]
+    version: _Version
     layouts: Annotated[tuple[LayoutName, ...], Field(min_length=1, max_length=16, strict=False)]
     images: Annotated[tuple[Image, ...], Field(min_length=2, max_length=2, strict=False)]
 

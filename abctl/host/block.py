@@ -47,10 +47,10 @@ class ExtentVolume:
         self._fd = _open(path, name, writable=writable)
         self._is_device = stat.S_ISBLK(os.fstat(self._fd).st_mode)
         self._direct: int | None = None
-        if writable:
-            # Not every file system takes direct I/O.
-            with contextlib.suppress(OSError):
-                self._direct = os.open(f"/proc/self/fd/{self._fd}", os.O_RDONLY | os.O_DIRECT)
+        # Not every file system takes direct I/O.
+        with contextlib.suppress(OSError):
+            mode = os.O_RDWR if writable else os.O_RDONLY
+            self._direct = os.open(f"/proc/self/fd/{self._fd}", mode | os.O_DIRECT)
 
     def close(self) -> None:
         for fd in (self._fd, self._direct):
@@ -77,7 +77,11 @@ class ExtentVolume:
     def write(self, offset: int, data: memoryview) -> None:
         data = memoryview(data).cast("B")
         for place, start in self._places(offset, len(data)):
-            self._write_all(place.offset, data[start : start + place.length])
+            piece = data[start : start + place.length]
+            if self._direct is not None and _is_aligned(place, piece):
+                self._write_all(self._direct, place.offset, piece)
+            else:
+                self._write_all(self._fd, place.offset, piece)
 
     def write_zeros(self, offset: int, length: int) -> None:
         for place, _ in self._places(offset, length):
@@ -123,10 +127,10 @@ class ExtentVolume:
                 raise WriteFailed(f"{self.name} cannot be read: {self.path} ends at byte {position}")
             buffer, position = buffer[count:], position + count
 
-    def _write_all(self, position: int, data: memoryview) -> None:
+    def _write_all(self, fd: int, position: int, data: memoryview) -> None:
         while data:
             try:
-                count = os.pwrite(self._fd, data, position)
+                count = os.pwrite(fd, data, position)
             except OSError as error:
                 raise self._failure("written", error) from error
             data, position = data[count:], position + count
@@ -137,7 +141,7 @@ class ExtentVolume:
             first = last = place.end
         for start, end in ((place.offset, first), (last, place.end)):
             for position in range(start, end, len(_ZEROS)):
-                self._write_all(position, memoryview(_ZEROS)[: end - position])
+                self._write_all(self._fd, position, memoryview(_ZEROS)[: end - position])
 
     def _zero_blocks(self, position: int, length: int) -> bool:
         """Zero whole blocks without writing them; False where the disk cannot do that."""
@@ -202,8 +206,10 @@ def _reason(error: OSError) -> str:
 
 
 def _is_aligned(place: Extent, buffer: memoryview) -> bool:
+    if buffer.readonly or (place.offset | place.length) % _BLOCK:
+        return False
     address = ctypes.addressof(ctypes.c_char.from_buffer(buffer))
-    return not (place.offset | place.length | address) % _BLOCK
+    return not address % _BLOCK
 
 
 def size_of(path: Path) -> int:

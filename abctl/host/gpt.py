@@ -35,6 +35,7 @@ _ERRORS = (
     _ped.IOException,
 )
 
+_ENTRY_SIZE, _ENTRIES_MAX = 128, 1024  # bytes; the UEFI specification asks for at least 128 entries
 _END = MIB  # of the disk, more than the table takes at either end
 _GET_SECTOR_SIZE = 0x1268  # BLKSSZGET in linux/fs.h
 
@@ -70,6 +71,7 @@ def read_table(path: Path) -> PartitionTable:
     size = size_of(path)
     with _copy_of_table(path, size) as copy:
         table = _read_by_sfdisk(copy, path, size)
+        _check_entries(copy, path)
         seen, remarks = _read_by_parted(copy, path)
     if len(seen) != len(table.partitions) or not all(_is_seen(part, seen) for part in table.partitions):
         raise DiskUnusable(
@@ -99,6 +101,19 @@ def _find_backup(disk: ExtentVolume) -> int:
     if disk.size < 2 * SECTOR or disk.read(SECTOR, 8) != b"EFI PART":
         return 0
     return int.from_bytes(disk.read(SECTOR + 32, 8), "little") * SECTOR
+
+
+def _check_entries(copy: Path, path: Path) -> None:
+    """Raise DiskUnusable for a header with an impossible number of entries: libparted aborts at these."""
+    size = size_of(copy)
+    with ExtentVolume(copy, [Extent(0, size)], str(path)) as disk:
+        for place in (SECTOR, _find_backup(disk), size - SECTOR):
+            header = disk.read(place, 88) if 0 < place <= size - SECTOR else b""
+            count, length = (int.from_bytes(header[at : at + 4], "little") for at in (80, 84))
+            if header.startswith(b"EFI PART") and not (
+                0 < count <= _ENTRIES_MAX and _ENTRY_SIZE <= length <= SECTOR
+            ):
+                raise DiskUnusable(f"{path}: its GPT says that it has {count} entries of {length} bytes")
 
 
 def _check_sector_size(path: Path) -> None:

@@ -1,192 +1,188 @@
-"""Releases from an http or https server, by requests."""
+"""Releases from http and https servers: transfers that break off go on, at another mirror if there is one."""
 
-import socket
-import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http import HTTPStatus
-from ipaddress import ip_address
-from pathlib import Path
-from typing import Any
-from urllib.parse import SplitResult, urljoin, urlsplit
 
-import requests
-import urllib3
-
-from abctl.core.units import KIB
-from abctl.errors import ServerFailed, SourceNotFound, TransferCut, TransferStalled
-
-CONNECT_TIMEOUT = 15.0  # seconds
-STALL_TIMEOUT = 30.0  # seconds without a byte
-REDIRECTS_MAX = 5
-_READ_SIZE = 64 * KIB
-_HEADERS = {"Accept-Encoding": "identity", "User-Agent": "abctl"}
-SYSTEM_CAS = Path("/etc/ssl/certs/ca-certificates.crt")  # where an admin adds the CA of an own server
-_GONE = (HTTPStatus.NOT_FOUND, HTTPStatus.GONE)
+from abctl.errors import SourceChanged, TransferCut
+from abctl.host.cancel import Cancel
+from abctl.host.entity import Entity
+from abctl.host.failed import Failed
+from abctl.host.fetching import Fetching
+from abctl.host.mirror import READ_SIZE, Body, EndOfFile, Mirror, Wanted
+from abctl.host.mirrors import Line, Patience
 
 
 class HttpReader:
-    """The body of one answer; no resuming yet, so a cut ends it."""
+    """A range of a file; where its transfer breaks off, it is asked for again from there."""
 
-    def __init__(self, response: requests.Response, host: str, name: str, stall_timeout: float) -> None:
-        self._raw = response.raw
-        self._host = host
-        self._name = name
-        self._stall_timeout = stall_timeout
-        self._done = 0
-        self.length: int | None = self._raw.length_remaining
+    def __init__(self, line: Line, wanted: Wanted, fetching: Fetching) -> None:
+        """Prepare to read what is ``wanted``; nothing is asked before ``start``."""
+        self.length: int | None = None
+        self._wanted = wanted
+        self._fetching = fetching
+        self._patience = Patience(line, fetching)
+        self._said = ""  # of the last setback
+        self._cancel = Cancel()
+        self._body: Body | None = None
+        self._mirror: Mirror | None = None
+        self._seen: dict[Mirror, Entity] = {}
+        self._size: int | None = None  # of the whole file
+        self._at = self._body_at = wanted.start
+        self._end = wanted.end
+        self._is_over = False
+
+    def start(self) -> None:
+        """Ask for the range; raise SourceProblem."""
+        if self._wanted.end != self._wanted.start:
+            self._connect()
+        if self._is_over:
+            self._end = self._at
+        self.length = None if self._end is None else self._end - self._wanted.start
 
     def readinto(self, buffer: memoryview) -> int:
-        try:
-            data = self._raw.read1(min(len(buffer), _READ_SIZE), decode_content=False)
-        except urllib3.exceptions.ReadTimeoutError as error:
-            raise TransferStalled(
-                f"{self._host} sent nothing for {self._stall_timeout:g} s after {self._progress}: try again"
-            ) from error
-        except (urllib3.exceptions.HTTPError, OSError) as error:
-            raise TransferCut(f"{self._host} cut the transfer after {self._progress}: try again") from error
-        buffer[: len(data)] = data
-        self._done += len(data)
-        return len(data)
+        """Fill the start of ``buffer`` with what has come; raise Interrupted once this is closed."""
+        while len(buffer) and not self._is_over and self._at != self._end:
+            self._cancel.check()
+            body = self._body or self._connect()
+            if body is None:
+                break
+            try:
+                data = self._read(body, len(buffer))
+            except Failed as failed:
+                self._set_back(body, failed)
+                continue
+            buffer[: len(data)] = data
+            if data:
+                return len(data)
+        return 0
+
+    def close(self) -> None:
+        """End the transfer, and make a ``readinto`` in another thread raise Interrupted at once."""
+        self._cancel.cancel()
+        if self._body:
+            self._body.shut_down()
+
+    def finish(self) -> None:
+        """Close the connection; for the thread that opened the reader."""
+        self.close()
+        if self._body:
+            self._body.close()
+
+    def _read(self, body: Body, size: int) -> bytes:
+        """Return the next bytes, or none where those that come are to be dropped, or at the end."""
+        data = body.read(self._room(body, size))
+        self._cancel.check()
+        if not data and (body.skip or self._end is not None):
+            raise Failed(TransferCut, f"{body.host} cut the transfer", "try again")
+        if self._fetching.rate_limit:
+            self._cancel.wait(self._fetching.rate_limit.take(len(data)))
+        if body.skip:
+            body.skip -= len(data)
+            return b""
+        self._at += len(data)
+        self._is_over = not data
+        if data:
+            self._patience.progress()
+        return data
+
+    def _room(self, body: Body, size: int) -> int:
+        most = [READ_SIZE]
+        if self._fetching.rate_limit:
+            most.append(self._fetching.rate_limit.piece)
+        if body.skip:
+            return min(*most, body.skip)
+        if self._end is not None:
+            most.append(self._end - self._at)
+        return min(*most, size)
+
+    def _set_back(self, body: Body, failed: Failed) -> None:
+        """Give a body up that broke off."""
+        self._cancel.check()
+        assert self._mirror is not None
+        self._body = None
+        body.close()
+        failed.said += f" after {self._progress}"
+        self._said = failed.said
+        self._patience.note(self._mirror, failed, came_far=self._at > self._body_at)
 
     @property
     def _progress(self) -> str:
         of_all = "" if self.length is None else f" of {self.length}"
-        return f"{self._done}{of_all} bytes of {self._name}"
+        return f"{self._at - self._wanted.start}{of_all} bytes of {self._wanted.name}"
+
+    def _connect(self) -> Body | None:
+        """Return a body that goes on here, from the first mirror that gives one; None at the end."""
+        wanted = Wanted(self._wanted.name, self._at, self._wanted.end)
+        while True:
+            choice = self._patience.choose()
+            if choice is None:
+                raise self._patience.explain(self._wanted.name)
+            mirror, pause = choice
+            if self._said:
+                self._fetching.on_setback(f"{self._said}; going on at {mirror.host}", pause)
+            self._cancel.wait(pause)
+            try:
+                return self._open_body(mirror, wanted)
+            except EndOfFile:
+                self._is_over = True
+                return None
+            except Failed as failed:
+                self._said = failed.said
+                self._patience.note(mirror, failed, came_far=False)
+
+    def _open_body(self, mirror: Mirror, wanted: Wanted) -> Body:
+        seen = self._seen.get(mirror)
+        body = self._cancel.run(lambda: mirror.ask(wanted, seen), Body.close)
+        self._body = body
+        try:
+            self._cancel.check()
+            self._compare(mirror, body)
+        except BaseException:
+            self._body = None
+            body.close()
+            raise
+        self._mirror, self._body_at = mirror, self._at
+        if self._end is None:
+            self._end = body.end
+        return body
+
+    def _compare(self, mirror: Mirror, body: Body) -> None:
+        """Raise Failed where a mirror has another file than the bytes so far are of."""
+        size = body.entity.size
+        if None not in (size, self._size) and size != self._size:
+            said = f"{mirror.host} has another {self._wanted.name}, of {size} bytes and not {self._size}"
+            raise Failed(SourceChanged, said, "have the same release published everywhere", may_pass=False)
+        self._size = self._size if size is None else size
+        self._seen[mirror] = body.entity
 
 
 class HttpSource:
-    """The files beside ``url`` on a server."""
+    """The files beside a URL on a server, and on its mirrors."""
 
     is_local = False
 
-    def __init__(
-        self,
-        url: str,
-        *,
-        connect_timeout: float = CONNECT_TIMEOUT,
-        stall_timeout: float = STALL_TIMEOUT,
-        trusted: Path = SYSTEM_CAS,
-    ) -> None:
-        """Remember where files are; nothing is asked yet.
+    def __init__(self, url: str, fetching: Fetching | None = None) -> None:
+        """Remember where files are; nothing is asked yet."""
+        self._fetching = fetching or Fetching()
+        mirrors = [Mirror(at, self._fetching) for at in (url, *self._fetching.mirrors)]
+        self._line = Line(mirrors)
+        self._place = mirrors[0].host
 
-        Timeouts are in seconds; ``trusted`` has the certificates of the CAs that may vouch for a server.
-        """
-        self._url = url
-        self._trusted = trusted
-        self._timeouts = connect_timeout, stall_timeout
-        self._host = host_of(url)
+    @property
+    def has_ranges(self) -> bool:
+        return all(mirror.has_ranges for mirror in self._line)
 
     @property
     def place(self) -> str:
-        return self._host
+        return self._place
 
     @contextmanager
-    def open(self, name: str) -> Iterator[HttpReader]:
-        with _open_session(self._host, self._trusted) as session, self._get(session, name) as response:
-            yield HttpReader(response, self._host, name, self._timeouts[1])
-
-    def _get(self, session: requests.Session, name: str) -> requests.Response:
-        """Ask for ``name`` and follow a few redirects, never from https to http."""
-        url = self._url_of(name)
-        for _ in range(REDIRECTS_MAX + 1):
-            response = self._ask(session, url)
-            if not response.is_redirect:
-                return _check_status(response, self._host, name)
-            response.close()
-            url = self._redirect(url, response.headers["location"])
-        raise ServerFailed(f"{self._host} redirects {name} more than {REDIRECTS_MAX} times: check the URL")
-
-    def _url_of(self, name: str) -> str:
-        parts = urlsplit(self._url)
-        # The URL of an archive is taken as it is, for it may end in a query.
-        return self._url if parts.path.rpartition("/")[2] == name else urljoin(self._url, name)
-
-    def _ask(self, session: requests.Session, url: str) -> requests.Response:
-        try:
-            return session.get(
-                url, stream=True, allow_redirects=False, timeout=self._timeouts, headers=_HEADERS
-            )
-        except requests.exceptions.ReadTimeout as error:
-            raise TransferStalled(
-                f"{host_of(url)} did not answer within {self._timeouts[1]:g} s: try again"
-            ) from error
-        except requests.exceptions.ConnectTimeout as error:
-            raise ServerFailed(
-                f"{host_of(url)} cannot be reached within {self._timeouts[0]:g} s: check the network"
-            ) from error
-        except (requests.exceptions.RequestException, urllib3.exceptions.HTTPError, ValueError) as error:
-            raise ServerFailed(f"{host_of(url)} cannot be reached: {_find_reason(error)}") from error
-
-    def _redirect(self, url: str, location: str) -> str:
-        target = urljoin(url, location)
-        before, after = urlsplit(url), urlsplit(target)
-        if after.scheme not in ("http", "https") or (before.scheme, after.scheme) == ("https", "http"):
-            raise ServerFailed(
-                f"{self._host} redirects from {before.scheme} to {after.scheme or 'nowhere'}, which is not "
-                "followed: check the URL"
-            )
-        return target
-
-
-def host_of(url: str) -> str:
-    """Return host and port of ``url``, without a password."""
-    return urlsplit(url).netloc.rpartition("@")[2]
-
-
-def _open_session(host: str, trusted: Path) -> requests.Session:
-    session = requests.Session()
-    # A proxy does not know what is on this machine.
-    session.trust_env = not _is_loopback(urlsplit(f"//{host}"))
-    if trusted.is_file():
-        session.verify = str(trusted)
-    return session
-
-
-def _is_loopback(host: SplitResult) -> bool:
-    try:
-        return host.hostname == "localhost" or ip_address(host.hostname or "").is_loopback
-    except ValueError:
-        return False
-
-
-def _check_status(response: requests.Response, host: str, name: str) -> requests.Response:
-    status = response.status_code
-    if status == HTTPStatus.OK:
-        return response
-    response.close()
-    try:
-        said = f"{status} {HTTPStatus(status).phrase}"
-    except ValueError:
-        said = str(status)
-    if status in _GONE:
-        raise SourceNotFound(f"{host} has no {name} ({said}): check the URL")
-    raise ServerFailed(f"{host} answers {said} for {name}: try again later, or ask who runs it")
-
-
-def _find_reason(error: BaseException) -> str:
-    """Return for people why a server could not be reached."""
-    seen = _unwrap(error)
-    for found in seen:
-        if isinstance(found, ssl.SSLCertVerificationError):
-            return f"its certificate is not trusted ({found.verify_message})"
-        if isinstance(found, ssl.SSLError):
-            return f"no TLS connection could be made ({found.reason})"
-        if isinstance(found, socket.gaierror):
-            return "its name is not known; check the URL and the network"
-    for found in seen:
-        if isinstance(found, OSError) and found.strerror and not isinstance(found, requests.RequestException):
-            return f"{found.strerror}; check the URL and the network"
-    return "it does not speak HTTP as it should; check the URL"
-
-
-def _unwrap(error: BaseException) -> list[BaseException]:
-    """Return all errors that this one was made of."""
-    seen: list[BaseException] = []
-    todo: list[Any] = [error]
-    while todo:
-        item = todo.pop()
-        if isinstance(item, BaseException) and item not in seen:
-            seen.append(item)
-            todo += [*item.args, getattr(item, "reason", None), item.__cause__, item.__context__]
-    return seen
+    def open(self, name: str, start: int = 0, length: int | None = None) -> Iterator[HttpReader]:
+        wanted = Wanted(name, start, None if length is None else start + length)
+        reader = HttpReader(self._line, wanted, self._fetching)
+        with self._fetching.cancel.stopping(reader.close):
+            try:
+                reader.start()
+                yield reader
+            finally:
+                reader.finish()

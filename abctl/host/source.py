@@ -1,10 +1,13 @@
 """Where a release comes from: a file, a folder or a server."""
 
 import os
+import re
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from abctl.core.release import MANIFEST_NAME, TAR_MAGIC_END, ReleaseKind, find_compression
@@ -12,34 +15,48 @@ from abctl.core.units import Digest
 from abctl.errors import BadArchive, SourceNotFound, TransferCut
 from abctl.ports import Offer
 
+if TYPE_CHECKING:
+    from abctl.host.fetching import Fetching
+
+_SCHEMES = ("http", "https")
 ARCHIVE_ENDINGS = (".tar.zst", ".tar.gz", ".tgz", ".tar")
 
 
 class FileReader:
-    """A regular file, read once."""
+    """A range of a regular file, read once."""
 
-    def __init__(self, path: Path) -> None:
-        """Open ``path``; raise SourceNotFound."""
+    def __init__(self, path: Path, start: int = 0, length: int | None = None) -> None:
+        """Open ``length`` bytes from ``start``, or all from there; raise SourceNotFound, TransferCut."""
         self._path = path
         try:
             # Without waiting: it may be a pipe, which is refused below.
             self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         except OSError as error:
             raise _not_found(path, error) from error
-        found = os.fstat(self._fd)
-        self._is_file = stat.S_ISREG(found.st_mode)
-        self.length = found.st_size
-        self._done = 0
-        if not self._is_file:
+        try:
+            size = self._measure()
+            self.length = size - start if length is None else length
+            if self.length < 0 or start + self.length > size:
+                raise TransferCut(f"{path} has only {size} bytes, which is too few: it is cut short")
+        except BaseException:
             self.close()
-            raise SourceNotFound(f"{path} is not a file")
+            raise
+        self._start = start
+        self._done = 0
+
+    def _measure(self) -> int:
+        found = os.fstat(self._fd)
+        if not stat.S_ISREG(found.st_mode):
+            raise SourceNotFound(f"{self._path} is not a file")
+        return found.st_size
 
     def close(self) -> None:
         os.close(self._fd)
 
     def readinto(self, buffer: memoryview) -> int:
+        part = buffer[: self.length - self._done]
         try:
-            count = os.readv(self._fd, [buffer])
+            count = os.preadv(self._fd, [part], self._start + self._done)
         except OSError as error:
             raise TransferCut(
                 f"{self._path} cannot be read after {self._done} of {self.length} bytes: {error.strerror}"
@@ -52,6 +69,7 @@ class FolderSource:
     """The files of one folder."""
 
     is_local = True
+    has_ranges = True
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -61,47 +79,75 @@ class FolderSource:
         return str(self._folder)
 
     @contextmanager
-    def open(self, name: str) -> Iterator[FileReader]:
-        reader = FileReader(self._folder / name)
+    def open(self, name: str, start: int = 0, length: int | None = None) -> Iterator[FileReader]:
+        reader = FileReader(self._folder / name, start, length)
         try:
             yield reader
         finally:
             reader.close()
 
 
-def locate_release(text: str, sha256: Digest | None = None) -> Offer:
+def locate_release(text: str, sha256: Digest | None = None, fetching: "Fetching | None" = None) -> Offer:
     """Return what ``text`` names: an http(s) URL, an archive, a manifest or the folder around it.
 
     A URL is an archive where its path ends like one; a file is one where it begins like one. ``sha256``
-    is that of the archive or of the manifest. Raise SourceNotFound, BadArchive; no server is asked yet.
+    is that of the archive or of the manifest; ``fetching`` is how to ask servers, and which mirrors.
+    Raise SourceNotFound, BadArchive; no server is asked yet.
     """
     scheme, separator, _ = text.partition("://")
     if not separator:
         return _locate_path(Path(text), sha256)
-    if scheme.lower() not in ("http", "https"):
-        raise SourceNotFound(f"{text} is neither a file nor an http or https URL")
-    return _locate_url(text, _path_of(text), sha256)
+    if scheme.lower() not in _SCHEMES:
+        raise SourceNotFound(f"{_without_secrets(text)} is neither a file nor an http or https URL")
+    return _locate_url(text, sha256, fetching)
+
+
+def _locate_url(url: str, sha256: Digest | None, fetching: "Fetching | None") -> Offer:
+    # requests takes longer to import than most commands run.
+    from abctl.host.fetching import Fetching  # noqa: PLC0415
+    from abctl.host.http import HttpSource  # noqa: PLC0415
+
+    fetching = _check_proxy(fetching or Fetching())
+    path = _path_of(url)
+    if path.lower().endswith(ARCHIVE_ENDINGS):
+        for mirror in fetching.mirrors:
+            _path_of(mirror)
+        return Offer(HttpSource(url, fetching), path.rpartition("/")[2], ReleaseKind.ARCHIVE, sha256)
+    fetching = replace(fetching, mirrors=tuple(_folder_of(mirror) for mirror in fetching.mirrors))
+    return Offer(HttpSource(_folder_of(url), fetching), MANIFEST_NAME, ReleaseKind.DIRECTORY, sha256)
 
 
 def _path_of(url: str) -> str:
+    """Return the path of the URL of a server, or raise SourceNotFound."""
     try:
         parts = urlsplit(url)
-        is_sound = bool(parts.hostname) and parts.port != 0 and url.isprintable()
+        is_sound = parts.scheme in _SCHEMES and bool(parts.hostname) and parts.port != 0 and url.isprintable()
     except ValueError:
         is_sound = False
     if not is_sound:
-        raise SourceNotFound(f"{url[:200]!r} is not a URL of a server: check it")
+        raise SourceNotFound(f"{_without_secrets(url)!r} is not a URL of a server: check it")
     return parts.path
 
 
-def _locate_url(url: str, path: str, sha256: Digest | None) -> Offer:
-    from abctl.host.http import HttpSource  # noqa: PLC0415 - requests takes longer to import than most commands run
+def _folder_of(url: str) -> str:
+    """Return the URL of a release directory in such a way that its files can be joined to it."""
+    path = _path_of(url)
+    if path.endswith(("/", f"/{MANIFEST_NAME}")):
+        return url
+    return urlsplit(url)._replace(path=f"{path}/").geturl()
 
-    if path.lower().endswith(ARCHIVE_ENDINGS):
-        return Offer(HttpSource(url), path.rpartition("/")[2], ReleaseKind.ARCHIVE, sha256)
-    if not path.endswith(("/", f"/{MANIFEST_NAME}")):
-        url = urlsplit(url)._replace(path=f"{path}/").geturl()
-    return Offer(HttpSource(url), MANIFEST_NAME, ReleaseKind.DIRECTORY, sha256)
+
+def _check_proxy(fetching: "Fetching") -> "Fetching":
+    if fetching.proxy is None:
+        return fetching
+    proxy = fetching.proxy if "://" in fetching.proxy else f"http://{fetching.proxy}"
+    _path_of(proxy)
+    return replace(fetching, proxy=proxy)
+
+
+def _without_secrets(url: str) -> str:
+    """Return a URL for people, which need not be one: no password, no query."""
+    return re.sub(r"//[^/]*@", "//", re.split(r"[?#]", url, maxsplit=1)[0])[:200]
 
 
 def _locate_path(path: Path, sha256: Digest | None) -> Offer:

@@ -9,7 +9,7 @@ from abctl.core.units import Bytes, Digest, Version, parse_version
 from abctl.errors import BadArchive, DigestMismatch
 from abctl.ports import Source
 from abctl.update.decompress import decompress
-from abctl.update.payload import OnVersion, Payload, Payloads
+from abctl.update.payload import OnVersion, Payload, Streams
 from abctl.update.stream import AtMost, Hashed, Peeked, fill
 from abctl.update.tar import Kind, Member, TarReader
 
@@ -32,7 +32,7 @@ class ArchiveRelease:
         self._limit = limit
         self.fetched = 0
 
-    def payloads(self, on_version: OnVersion) -> Payloads:
+    def payloads(self, on_version: OnVersion) -> Streams:
         with self._source.open(self._file) as reader:
             hashed = Hashed(AtMost(reader, self._limit, self._file))
             peeked = Peeked(hashed, TAR_MAGIC_END)
@@ -49,7 +49,7 @@ class ArchiveRelease:
                 self.fetched += hashed.count
             self._check_digest(hashed.digest)
 
-    def _members(self, tar: TarReader, on_version: OnVersion) -> Payloads:
+    def _members(self, tar: TarReader, on_version: OnVersion) -> Streams:
         seen: set[str] = set()
         for member in tar:
             name = self._check(member, seen)

@@ -1,13 +1,18 @@
-"""A release directory: a manifest, and one packed image a part beside it."""
+"""A release directory: a manifest, and one packed image a part beside it, in chunks or as a stream."""
 
 import hashlib
+from collections.abc import Mapping
 
 from abctl.core.release import MANIFEST_MAX, Image, Manifest, parse_manifest
-from abctl.core.units import Bytes, Digest
+from abctl.core.slot import Part, Slot
+from abctl.core.units import Bytes, Digest, format_size
 from abctl.errors import BadArchive, DigestMismatch
-from abctl.ports import Reader, Source
+from abctl.ports import Reader, Slots, Source
+from abctl.update.chunked import ChunkedImage, Seeds
 from abctl.update.decompress import decompress
-from abctl.update.payload import OnVersion, Payload, Payloads
+from abctl.update.fetch import Ledger
+from abctl.update.payload import ChunkedPayload, OnVersion, Payload, Payloads
+from abctl.update.progress import OnProgress
 from abctl.update.stream import Hashed, Promised, fetch_small, promised_download
 
 
@@ -25,18 +30,47 @@ def fetch_manifest(source: Source, name: str, sha256: Digest) -> Manifest:
 
 
 class DirectoryRelease:
-    """The release of ``manifest``, whose files are in ``source``."""
+    """The release of ``manifest``, whose files are in ``source``, for one slot set."""
 
-    def __init__(self, source: Source, manifest: Manifest) -> None:
+    def __init__(
+        self, source: Source, manifest: Manifest, slots: Slots, seeds: Seeds, limit: Bytes | None = None
+    ) -> None:
+        """Remember what goes where; nothing is asked yet. At most ``limit`` bytes are downloaded."""
         self._source = source
         self._manifest = manifest
-        self.fetched = 0
+        self._slots = slots
+        self._seeds = seeds
+        self._ledger = Ledger(limit)
+        self._chunked: dict[Part, ChunkedImage] = {}
 
-    def check_files(self) -> None:
-        """Ask for each file without reading it; raise SourceProblem where one is missing or too short."""
+    @property
+    def fetched(self) -> int:
+        return self._ledger.fetched
+
+    def prepare(self, on_progress: OnProgress) -> Mapping[Part, ChunkedImage]:
+        """Ask for each file, and choose the way of each image that has chunks, by part.
+
+        Raise SourceProblem where a file is missing or too short, BadRelease, or DownloadTooLarge.
+        """
         for image in self._manifest.images:
-            with self._source.open(image.file) as reader:
-                self._promised(reader, image)
+            size = image.download.size
+            if image.chunks is None:
+                with self._source.open(image.file) as reader:
+                    self._promised(reader, image)
+            else:
+                with self._source.open(image.file, 0, 1):
+                    pass
+                chunked = self._chunked_image(image)
+                chunked.choose(self._seeds, self._manifest.version, on_progress)
+                size = chunked.chosen.download or 0
+            self._ledger.plan(size, f"{image.file} takes {format_size(size)}")
+        return self._chunked
+
+    def _chunked_image(self, image: Image) -> ChunkedImage:
+        if image.part not in self._chunked:
+            slot = Slot(self._seeds.slot_set.other, image.part)
+            self._chunked[image.part] = ChunkedImage(self._source, image, self._slots, slot, self._ledger)
+        return self._chunked[image.part]
 
     def _promised(self, reader: Reader, image: Image) -> Promised:
         return promised_download(reader, image.file, Bytes(image.download.size), self._source.place)
@@ -44,7 +78,10 @@ class DirectoryRelease:
     def payloads(self, on_version: OnVersion) -> Payloads:
         on_version(self._manifest.version)
         for image in self._manifest.images:
-            yield from self._payload(image)
+            if image.chunks is None:
+                yield from self._payload(image)
+            else:
+                yield ChunkedPayload(self._chunked_image(image), self._seeds.slot_set)
 
     def _payload(self, image: Image) -> Payloads:
         with self._source.open(image.file) as reader:
@@ -57,7 +94,7 @@ class DirectoryRelease:
                 payload.check_read()
                 packed.drain()
             finally:
-                self.fetched += packed.count
+                self._ledger.fetched += packed.count
             self._check_digests(image, packed.digest, whole.digest)
 
     def _check_digests(self, image: Image, packed: Digest, unpacked: Digest) -> None:

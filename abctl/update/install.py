@@ -21,6 +21,7 @@ from abctl.core.plan import (
     make_plan,
     plan_release,
     with_archive_contents,
+    with_ways,
 )
 from abctl.core.release import INSTALLED_PARTS, ReleaseKind
 from abctl.core.slot import Part, Slot, SlotName
@@ -28,11 +29,12 @@ from abctl.core.units import MIB, Bytes, Digest, Version
 from abctl.errors import AbctlError, Interrupted, Untrusted
 from abctl.ports import Offer, Slots
 from abctl.update.archive import ArchiveRelease
+from abctl.update.chunked import Seeds
 from abctl.update.directory import DirectoryRelease, fetch_manifest
 from abctl.update.operate import Ports, apply, observe
 from abctl.update.payload import Release
 from abctl.update.progress import OnProgress, Step, Stopwatch, ignore_progress
-from abctl.update.write import Work, prove_release, start_reading, write_release
+from abctl.update.write import Wishes, Work, prove_release, start_reading, write_release
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +50,13 @@ class Installed:
     steps: Mapping[Step, float]
 
 
-def install(ports: Ports, layout: str, offer: Offer, on_progress: OnProgress = ignore_progress) -> Installed:
+def install(
+    ports: Ports,
+    layout: str,
+    offer: Offer,
+    on_progress: OnProgress = ignore_progress,
+    wishes: Wishes = Wishes(),  # noqa: B008 - it is frozen
+) -> Installed:
     """Install what is offered in the slot set that does not run, and put it on trial.
 
     ``layout`` is the name of the disk's layout. Raise Refused, SourceProblem or BadRelease with nothing
@@ -56,8 +64,8 @@ def install(ports: Ports, layout: str, offer: Offer, on_progress: OnProgress = i
     Interrupted.
     """
     began = time.monotonic()
-    job = _prepare(ports, layout, offer, on_progress)
-    fetched_before, written, took = job.release.fetched, 0, 0.0
+    job = _prepare(ports, layout, offer, on_progress, wishes)
+    written, took = 0, 0.0
     with start_reading(job.release, job.work) as payloads:
         try:
             apply(ports, InstallStarted(ports.now(), job.gate.version, job.plan.sha256))
@@ -70,7 +78,7 @@ def install(ports: Ports, layout: str, offer: Offer, on_progress: OnProgress = i
         target=job.plan.target,
         version=job.gate.known,
         sha256=job.plan.sha256,
-        downloaded=job.release.fetched - fetched_before,
+        downloaded=job.release.fetched - job.proved,
         written=written,
         took=took,
         steps=job.work.watch.took,
@@ -78,13 +86,17 @@ def install(ports: Ports, layout: str, offer: Offer, on_progress: OnProgress = i
 
 
 def plan_only(
-    ports: Ports, layout: str, offer: Offer, on_progress: OnProgress = ignore_progress
+    ports: Ports,
+    layout: str,
+    offer: Offer,
+    on_progress: OnProgress = ignore_progress,
+    wishes: Wishes = Wishes(),  # noqa: B008 - it is frozen
 ) -> InstallPlan:
     """Return what ``install`` would do, or raise why it would refuse; a local release is read to its end.
 
     Nothing is written, not even what ``install`` would put in order first.
     """
-    plan = _prepare(ports, layout, offer, on_progress).plan
+    plan = _prepare(ports, layout, offer, on_progress, wishes).plan
     if plan.download_size is not None:
         return plan
     with offer.source.open(offer.file) as reader:
@@ -101,7 +113,7 @@ def fill_slot_set(
     if offer.kind is ReleaseKind.DIRECTORY:
         manifest = fetch_manifest(offer.source, offer.file, trusted)
         plan_release(target, layout, sizes, manifest, trusted)
-        release = DirectoryRelease(offer.source, manifest)
+        release = DirectoryRelease(offer.source, manifest, slots, Seeds(target.other, None, None))
     else:
         release = ArchiveRelease(offer.source, offer.file, trusted, _download_limit(sizes))
     work = Work(slots, target, gate.let_in, on_progress, Stopwatch())
@@ -156,36 +168,39 @@ class _Job:
     release: Release
     gate: _VersionGate
     work: Work
+    proved: int  # bytes that were read beforehand from a local source
 
 
-def _prepare(ports: Ports, layout: str, offer: Offer, on_progress: OnProgress) -> _Job:
+def _prepare(ports: Ports, layout: str, offer: Offer, on_progress: OnProgress, wishes: Wishes) -> _Job:
     """Raise every refusal that can be known without writing."""
     trusted = require_digest(offer)
     host, _ = transition(observe(ports).host, Settle(ports.now()))
     target = check_install(host, None, trusted)
     for part in Part:
         ports.slots.check_unused(Slot(target, part))
-    plan, release = _plan(host, layout, offer, trusted, _sizes_of(ports.slots, target))
     gate = _VersionGate(host, trusted)
-    work = Work(ports.slots, target, gate.let_in, on_progress, Stopwatch())
+    work = Work(ports.slots, target, gate.let_in, on_progress, Stopwatch(), wishes)
+    plan, release = _plan(host, layout, offer, trusted, work)
     if offer.source.is_local:
         # A bad file must not cost what is in the slot set.
         sizes = prove_release(release, work)
         plan = with_archive_contents(plan, gate.known, sizes)
-    return _Job(ports, plan, release, gate, work)
+    return _Job(ports, plan, release, gate, work, release.fetched if offer.source.is_local else 0)
 
 
-def _plan(
-    host: Host, layout: str, offer: Offer, sha256: Digest, sizes: SlotSizes
-) -> tuple[InstallPlan, Release]:
+def _plan(host: Host, layout: str, offer: Offer, sha256: Digest, work: Work) -> tuple[InstallPlan, Release]:
+    sizes = _sizes_of(work.slots, work.target)
     if offer.kind is ReleaseKind.ARCHIVE:
+        limit = min(_download_limit(sizes), work.wishes.max_download or _download_limit(sizes))
         plan = make_archive_plan(host, sizes, offer.file, sha256, None)
-        return plan, ArchiveRelease(offer.source, offer.file, sha256, _download_limit(sizes))
+        return plan, ArchiveRelease(offer.source, offer.file, sha256, limit)
     manifest = fetch_manifest(offer.source, offer.file, sha256)
     plan = make_plan(host, layout, sizes, manifest, sha256)
-    release = DirectoryRelease(offer.source, manifest)
-    release.check_files()
-    return plan, release
+    seed, target = host.env[work.target.other], host.env[work.target]
+    seeds = Seeds(work.target.other, seed.version, target.version, may_be_used=not work.wishes.in_full)
+    release = DirectoryRelease(offer.source, manifest, work.slots, seeds, work.wishes.max_download)
+    chunked = release.prepare(work.on_progress)
+    return with_ways(plan, {part: (image.costs, image.chosen) for part, image in chunked.items()}), release
 
 
 def _sizes_of(slots: Slots, target: SlotName) -> SlotSizes:

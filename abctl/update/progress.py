@@ -13,13 +13,23 @@ class Step(StrEnum):
     """What an installation does with an image."""
 
     PROVE = "prove"  # read it once, before anything is written
+    SURVEY = "survey"  # compare what the slot holds already
+    FETCH = "fetch"  # bytes from the source, packed as they come
     WRITE = "write"
     READ_BACK = "read_back"
+    # And what building a release does.
+    PACK = "pack"
+    UNPACK = "unpack"  # the same image of an older release
+    DELTA = "delta"
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """``done`` of ``total`` bytes of one image in one step."""
+    """``done`` of ``total`` bytes of one image in one step.
+
+    Several steps and images may be under way at once. A step is finished when all is done; ``total`` may
+    grow all the same, also after that.
+    """
 
     step: Step
     part: Part
@@ -27,10 +37,18 @@ class Progress:
     total: int
 
 
-OnProgress = Callable[[Progress], None]
+@dataclass(frozen=True, slots=True)
+class Remark:
+    """A sentence for the user on how an installation goes."""
+
+    text: str
 
 
-def ignore_progress(_: Progress) -> None:
+# May be called thousands of times a second, always by the thread that installs; who shows it slows it down.
+OnProgress = Callable[[Progress | Remark], None]
+
+
+def ignore_progress(_: Progress | Remark) -> None:
     """Nobody watches."""
 
 

@@ -11,12 +11,11 @@ from abctl.ports import Slots, Volume
 from abctl.update.payload import Payload
 from abctl.update.perform import HEAD_SIZE
 from abctl.update.progress import OnProgress, Progress, Step
-from abctl.update.stream import fill, make_buffer
+from abctl.update.stream import fill, is_zero, make_buffer
 
 CHUNK_SIZE = HEAD_SIZE  # so that the first chunk is the head
 VAR_HEAD_SIZE = 16 * MIB  # the new system makes its own file system in an empty Var
 _PIECE_SIZE = 64 * KIB  # zeros are looked for in pieces of this size
-_ZERO_PIECE = bytes(_PIECE_SIZE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +32,7 @@ class WrittenImage:
     written: int
 
 
-class _SparseWriter:
+class SparseWriter:
     """Writes data and puts ranges of zeros together to few large ones."""
 
     def __init__(self, volume: Volume) -> None:
@@ -46,7 +45,7 @@ class _SparseWriter:
         start = 0
         for position in range(0, len(chunk), _PIECE_SIZE):
             piece = chunk[position : position + _PIECE_SIZE]
-            if piece.tobytes() != _ZERO_PIECE[: len(piece)]:
+            if not is_zero(piece):
                 self.end_zeros(offset + position)
             elif self._zeros_from is None:
                 self._write(offset + start, chunk[start:position])
@@ -69,7 +68,7 @@ class _SparseWriter:
 
 def check_is_an_image(payload: Payload, first: memoryview) -> None:
     """Raise BadArchive where the first chunk is all zeros: every file system begins within it."""
-    if first.tobytes() == bytes(len(first)):
+    if is_zero(first):
         raise BadArchive(f"{payload.file} begins with {len(first)} zeros: there is no file system in it")
 
 
@@ -78,7 +77,7 @@ def write_image(slots: Slots, slot: Slot, payload: Payload, on_progress: OnProgr
     report = partial(Progress, Step.WRITE, slot.part, total=payload.size)
     hold_back = slot.part is Part.BOOT
     with slots.open_for_writing(slot) as volume:
-        writer, buffer = _SparseWriter(volume), make_buffer(CHUNK_SIZE)
+        writer, buffer = SparseWriter(volume), make_buffer(CHUNK_SIZE)
         head, done = b"", 0
         while count := fill(payload.reader, buffer):
             if not done:

@@ -4,10 +4,12 @@ import hashlib
 import mmap
 from collections.abc import Callable
 
-from abctl.core.units import KIB, Bytes, Digest
-from abctl.errors import AbctlError, TransferCut, TransferTooLong
+from abctl.core.units import KIB, MIB, Bytes, Digest
+from abctl.errors import AbctlError, DigestMismatch, TransferCut, TransferTooLong
 from abctl.ports import Reader, Source
 
+# A bytearray compares itself with any buffer without a copy.
+_ZEROS = {size: bytearray(size) for size in (64 * KIB, MIB)}
 INPUT_SIZE = 64 * KIB  # a source is asked for this much at once: progress shows, and little is lost
 
 
@@ -25,6 +27,12 @@ def fill(reader: Reader, buffer: memoryview) -> int:
 def make_buffer(size: int) -> memoryview:
     """Return a zeroed buffer that begins on a page, as direct I/O wants it."""
     return memoryview(mmap.mmap(-1, size))
+
+
+def is_zero(data: memoryview) -> bool:
+    """Return whether all bytes are zeros."""
+    # What is not mostly shows it at once.
+    return not any(data[:64]) and (_ZEROS.get(len(data)) or bytearray(len(data))) == data
 
 
 class Promised:
@@ -157,3 +165,19 @@ def fetch_small(source: Source, name: str, limit: Bytes) -> bytes:
     buffer = memoryview(bytearray(limit + 1))
     with source.open(name) as reader:
         return bytes(buffer[: fill(AtMost(reader, limit, name), buffer)])
+
+
+def fetch_verified(source: Source, name: str, size: int, sha256: Digest) -> bytes:
+    """Return the first ``size`` bytes of the file ``name``; raise SourceProblem or DigestMismatch."""
+    with source.open(name, 0, size) as reader:
+        buffer = memoryview(bytearray(size))
+        count = fill(reader, buffer)
+    if count < size:
+        raise TransferCut(f"{source.place} has {count} of the first {size} bytes of {name}: it is cut short")
+    digest = Digest(hashlib.sha256(buffer).hexdigest())
+    if digest != sha256:
+        raise DigestMismatch(
+            f"{name} from {source.place} has SHA-256 {digest}, not {sha256} as the manifest says: it is "
+            "damaged"
+        )
+    return bytes(buffer)

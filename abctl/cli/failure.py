@@ -1,0 +1,40 @@
+"""What a failed command says, and its exit code."""
+
+import signal
+from types import FrameType
+
+import click
+
+from abctl.errors import AbctlError, Interrupted
+
+_INTERRUPTED = "interrupted: what runs is as it was; 'abctl status' says what the other slot set holds"
+
+
+class Interruption:
+    """Turns SIGINT and SIGTERM into KeyboardInterrupt, and remembers that one came.
+
+    Libraries written in C may turn the exception into one of their own.
+    """
+
+    came = False
+
+    @classmethod
+    def watch(cls) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, cls._interrupt)
+
+    @classmethod
+    def _interrupt(cls, _signal: int, _frame: FrameType | None) -> None:
+        cls.came = True
+        raise KeyboardInterrupt
+
+
+def explain(error: BaseException) -> tuple[str, int]:
+    """Return one sentence on ``error``, and the exit code."""
+    if isinstance(error, click.ClickException):
+        return error.format_message(), error.exit_code
+    if isinstance(error, AbctlError):
+        return str(error), error.exit_code
+    if Interruption.came or isinstance(error, (KeyboardInterrupt, click.Abort)):
+        return _INTERRUPTED, Interrupted.exit_code
+    return f"this is a fault in abctl ({type(error).__name__}: {error}); --debug shows where", 1
