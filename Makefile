@@ -5,7 +5,7 @@ LOCK := .venv/bin/uv pip compile --quiet --universal --python-version 3.11 --gen
 	--no-emit-index-url --no-header --no-annotate $(if $(UPGRADE),--upgrade) pyproject.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test quick check schemas mutants coverage fmt lock clean
+.PHONY: help setup demo test quick check schemas mutants fuzz bench rollout coverage fmt lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,6 +36,16 @@ schemas: setup ## Write schemas/ anew from the models
 
 mutants: setup ## Break the code on purpose and see that the tests notice
 	$(PYTHON) -m tests.mutants
+
+fuzz: setup ## Fuzz every parser for ten minutes (FUZZ_SECONDS=60: for one)
+	$(PYTHON) -m tests.fuzz --seconds $(or $(FUZZ_SECONDS),600)
+
+bench: setup ## Measure against RAUC, SWUpdate, bmaptool, casync and pipelines, for docs/performance.md
+	@tests/bench/setup
+	$(PYTHON) -m tests.bench
+
+rollout: setup ## Simulate rollouts to a million hosts, for docs/rollout.md (two minutes)
+	$(PYTHON) -m tests.rollout
 
 coverage: setup ## Count the boot states and cuts that the tests cover, for docs/
 	$(PYTHON) -m tests.boot_coverage

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -24,16 +25,18 @@ class FetchOptions:
     mirrors: tuple[str, ...] = ()
     limit_rate: Bytes | None = None
     proxy: str | None = None
+    ca_file: Path | None = None
 
     def make_fetching(self, on_progress: OnProgress = ignore_progress) -> Fetching:
         """Return the settings for the adapter; setbacks are told as remarks."""
-        from abctl.host.fetching import Fetching  # noqa: PLC0415
+        from abctl.host.fetching import SYSTEM_CAS, Fetching  # noqa: PLC0415
         from abctl.host.throttle import RateLimit  # noqa: PLC0415
 
         return Fetching(
             mirrors=self.mirrors,
             rate_limit=RateLimit(self.limit_rate) if self.limit_rate else None,
             proxy=self.proxy,
+            trusted=self.ca_file or SYSTEM_CAS,
             on_setback=lambda said, seconds: on_progress(Remark(_say_setback(said, seconds))),
         )
 
@@ -43,7 +46,7 @@ def _say_setback(said: str, seconds: float) -> str:
 
 
 def fetching_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add --mirror, --limit-rate and --proxy, which become the one argument ``fetch``."""
+    """Add --mirror, --limit-rate, --proxy and --ca-file, which become the one argument ``fetch``."""
 
     @click.option(
         "--mirror",
@@ -54,10 +57,20 @@ def fetching_options(command: Callable[..., Any]) -> Callable[..., Any]:
     )
     @click.option("--limit-rate", type=SizeType(), help="Fetch at most so much a second, as in 5M.")
     @click.option("--proxy", metavar="URL", help="Go through this proxy (default: as the environment says).")
+    @click.option(
+        "--ca-file",
+        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        help="Certificates of the CAs that may vouch for a server (default: the system's).",
+    )
     @functools.wraps(command)
     def with_fetch(
-        *args: Any, mirrors: tuple[str, ...], limit_rate: Bytes | None, proxy: str | None, **others: Any
+        *args: Any,
+        mirrors: tuple[str, ...],
+        limit_rate: Bytes | None,
+        proxy: str | None,
+        ca_file: Path | None,
+        **others: Any,
     ) -> Any:
-        return command(*args, fetch=FetchOptions(mirrors, limit_rate, proxy), **others)
+        return command(*args, fetch=FetchOptions(mirrors, limit_rate, proxy, ca_file), **others)
 
     return with_fetch
