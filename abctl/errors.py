@@ -13,6 +13,7 @@ A message is one sentence that names the thing and says what to do. ``docs/error
     |   +-- StateUnwritable         16   the boot environment cannot be written
     |   +-- ToolFailed              17   a program that abctl calls is missing or failed
     |   +-- NotAdopted              18   GRUB does not run abctl's scripts
+    |   +-- BadConfig               19   config.toml, or a file it names, is wrong
     +-- Refused                      the request is understood and not carried out; nothing was written
     |   +-- NotConfirmed            20   a trial has not ended yet
     |   +-- WrongSlotSet            21   the running slot set is not the primary
@@ -25,11 +26,18 @@ A message is one sentence that names the thing and says what to do. ``docs/error
     |   +-- WouldOverwrite          28   a file is in the way
     |   +-- NothingToDo             29   what was asked for is so already
     |   +-- DownloadTooLarge        60   more would be downloaded than is allowed
+    |   +-- NotConsidered           61   the publisher's terms or this host's past speak against a release
+    |   +-- NoRepository            62   no signed repository is configured
+    |   +-- BadKey                  63   a signing key that cannot be used
     +-- BadRelease                   what was offered is not a sound release
     |   +-- BadManifest             30
     |   +-- BadArchive              31
     |   +-- DigestMismatch          32
     |   +-- BadIndex                33   a chunk index, block index or delta
+    |   +-- BadMetadata             34   signed metadata that is not sound
+    |   +-- NotSigned               35   too few of the keys that have to signed it
+    |   +-- Expired                 36   signed metadata is too old
+    |   +-- Replayed                37   signed metadata is older than what was seen before
     +-- SourceProblem                it could not be fetched
     |   +-- SourceNotFound          40
     |   +-- ServerFailed            41
@@ -144,6 +152,15 @@ class NotAdopted(HostProblem):
     exit_code = 18
 
 
+class BadConfig(HostProblem):
+    """The host's configuration, or a file that it names, is missing or wrong.
+
+    What to do: mend the fields that the sentence names.
+    """
+
+    exit_code = 19
+
+
 class Refused(AbctlError):
     """The request is understood and not carried out; nothing was written."""
 
@@ -248,6 +265,35 @@ class DownloadTooLarge(Refused):
     exit_code = 60
 
 
+class NotConsidered(Refused):
+    """The publisher's terms, or this host's past, speak against the release.
+
+    What to do: 'abctl check' lists what is on offer and why not; an admin may override a reason with
+    --override, which is recorded.
+    """
+
+    exit_code = 61
+
+
+class NoRepository(Refused):
+    """No signed repository is configured, so nothing says what to install.
+
+    What to do: name its mirrors in /etc/abctl/config.toml and put its root.json beside it.
+    """
+
+    exit_code = 62
+
+
+class BadKey(Refused):
+    """A signing key cannot be used: it is no key, its passphrase is wrong, or it is for another role.
+
+    What to do: give the key file and the passphrase that belong together; 'abctl release keys show' lists
+    which keys each role has.
+    """
+
+    exit_code = 63
+
+
 class BadRelease(AbctlError):
     """What was offered is not a sound release."""
 
@@ -286,6 +332,44 @@ class BadIndex(BadRelease):
     """
 
     exit_code = 33
+
+
+class BadMetadata(BadRelease):
+    """Signed metadata is not what it has to be, or does not go together.
+
+    What to do: have the repository published again; if only one mirror has it, mend that mirror.
+    """
+
+    exit_code = 34
+
+
+class NotSigned(BadRelease):
+    """Metadata is not signed by as many as have to of the keys that this host trusts.
+
+    What to do: do not install from there; ask the publisher whether keys were changed, and whether this
+    host's root.json is of that repository.
+    """
+
+    exit_code = 35
+
+
+class Expired(BadRelease):
+    """Signed metadata is past its date: the repository is not kept up, or somebody withholds what is newer.
+
+    What to do: check this host's clock; then have the publisher run 'abctl release renew', or take another
+    mirror.
+    """
+
+    exit_code = 36
+
+
+class Replayed(BadRelease):
+    """Signed metadata is older than what this host has seen before.
+
+    What to do: take another mirror; if all of them are like this, the repository was set back.
+    """
+
+    exit_code = 37
 
 
 class SourceProblem(AbctlError):

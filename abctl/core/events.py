@@ -87,13 +87,17 @@ class InstallStarted:
 
 @dataclass(frozen=True, slots=True)
 class InstallVerified:
-    """Every byte was read back from the disk and matched. ``written`` in bytes, ``took`` in seconds."""
+    """Every byte was read back from the disk and matched. ``written`` in bytes, ``took`` in seconds.
+
+    ``note`` is what history should say of it, such as what an admin overrode.
+    """
 
     at: Seconds
     version: Version
     sha256: Digest
     written: int
     took: float
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)

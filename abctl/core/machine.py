@@ -275,6 +275,7 @@ def _arm(host: Host, event: InstallVerified) -> Decision:
         target,
         event.version,
         event.sha256,
+        event.note,
         written=event.written,
         took=event.took,
     )

@@ -1,25 +1,24 @@
 """What is remembered outside both slot sets: refused versions, and what happened when.
 
-It stands on the config volume as two halves of a file of fixed size; the newer whole half counts,
-and the other is overwritten next, so that a cut costs the last entry and no more. GRUB never reads
-it, and a lost record never costs the host: what must not be lost is in the boot environment.
+It stands on the config volume as two halves of a file of fixed size, so that a cut costs the last
+entry and no more. GRUB never reads it, and a lost record never costs the host: what must not be lost is
+in the boot environment.
 """
 
-import hashlib
 import json
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from typing import Any
 
+from abctl.core.halves import Halves
 from abctl.core.slot import SlotName
 from abctl.core.units import KIB, Digest, Seconds, Version
 
-HALF_SIZE = 32 * KIB
-FILE_SIZE = 2 * HALF_SIZE
+FORM = Halves("abctl-record 1", 32 * KIB)
+HALF_SIZE, FILE_SIZE = FORM.half_size, FORM.file_size
 PATH = "abctl/record"  # on the config volume
 REFUSALS_MAX = 32
 TEXT_MAX = 200
-_HEADER = "abctl-record 1"
 
 
 class Happened(StrEnum):
@@ -123,9 +122,9 @@ def encode_half(record: Record) -> bytes:
             },
             separators=(",", ":"),
         )
-        half = f"{_HEADER} {hashlib.sha256(body.encode()).hexdigest()}\n{body}\n".encode()
-        if len(half) <= HALF_SIZE:
-            return half.ljust(HALF_SIZE, b" ")
+        half = FORM.seal(body.encode())
+        if half is not None:
+            return half
         del entries[: max(1, len(entries) // 8)]
 
 
@@ -135,9 +134,8 @@ def _without_nothing(values: dict[str, Any]) -> dict[str, Any]:
 
 def decode_half(half: bytes) -> Record | None:
     """Return the record in ``half``, or None where it is empty, torn or damaged."""
-    head, _, body = half.rstrip(b" ").partition(b"\n")
-    body = body.rstrip(b"\n")
-    if head.decode("ascii", "replace") != f"{_HEADER} {hashlib.sha256(body).hexdigest()}":
+    body = FORM.unseal(half)
+    if body is None:
         return None
     try:
         values = json.loads(body)
@@ -173,16 +171,15 @@ def decode(data: bytes) -> tuple[Record, bool]:
 
     Nothing whole means an empty record: it was never written, or is lost.
     """
-    halves = [decode_half(data[:HALF_SIZE]), decode_half(data[HALF_SIZE:FILE_SIZE])]
-    found = [half for half in halves if half is not None]
+    found = [record for half in FORM.split(data) if (record := decode_half(half)) is not None]
     return max(found, key=lambda record: record.serial, default=Record()), bool(found)
 
 
 def place_for(record: Record) -> int:
     """Return the offset at which the record with this serial stands."""
-    return (record.serial % 2) * HALF_SIZE
+    return FORM.place_for(record.serial)
 
 
 def empty_file() -> bytes:
-    """Return a file with room for the record, without a hole: it is overwritten in place later."""
-    return encode_half(Record()) + b" " * HALF_SIZE
+    """Return the file of a new disk."""
+    return FORM.blank(encode_half(Record()))

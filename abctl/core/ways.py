@@ -12,7 +12,11 @@ from itertools import groupby
 
 from abctl.core.chunks import ChunkIndex
 from abctl.core.delta import Delta, Group
-from abctl.core.units import Bytes, Version
+from abctl.core.units import KIB, Bytes, Version
+
+GAP_MAX = 64 * KIB  # bytes that are rather read and dropped than left out by another request
+
+Place = tuple[int, int]  # start and length in bytes
 
 
 class WayKind(StrEnum):
@@ -104,18 +108,41 @@ def _list_zeros(index: ChunkIndex, chunks: range) -> Iterator[Zeros]:
             yield Zeros(found[0], len(found))
 
 
-def sum_download(index: ChunkIndex, tasks: Iterable[Task]) -> Bytes:
-    """Return how many bytes the tasks fetch."""
-    total = 0
+def list_places(index: ChunkIndex, tasks: Iterable[Task]) -> Iterator[Place]:
+    """Yield what the tasks fetch, in the file that they fetch it from."""
     for task in tasks:
         match task:
             case Fetch(chunk):
-                total += index.frame_of(chunk)[1]
-            case Make(group):
-                total += group.frame_length
-            case Zeros() | Assemble():
+                yield index.frame_of(chunk)
+            case Make(group) if group.frame_length:
+                yield group.frame_start, group.frame_length
+            case _:
                 pass
-    return Bytes(total)
+
+
+def join_places(places: Iterable[Place]) -> Iterator[Place]:
+    """Yield the ranges to ask for: places that lie close together become one. They must go up."""
+    start = end = -1
+    for first, length in places:
+        if start >= 0 and first - end <= GAP_MAX:
+            end = first + length
+            continue
+        if start >= 0:
+            yield start, end - start
+        start, end = first, first + length
+    if start >= 0:
+        yield start, end - start
+
+
+def sum_download(index: ChunkIndex, tasks: Iterable[Task], *, has_ranges: bool = True) -> Bytes:
+    """Return how many bytes the tasks download, what is dropped of them included.
+
+    A server without ranges sends all that comes before as well.
+    """
+    ranges = list(join_places(list_places(index, tasks)))
+    if ranges and not has_ranges:
+        return Bytes(sum(ranges[-1]))
+    return Bytes(sum(length for _, length in ranges))
 
 
 def find_cheapest(costs: Iterable[WayCost]) -> WayCost:

@@ -1,0 +1,105 @@
+"""The host's configuration, ``config.toml``.
+
+[repository]
+mirrors = ["https://releases.example/hostos/", "https://mirror.example/hostos/"]
+root = "root.json"          # the pinned root metadata, beside this file
+ca_file = "ca.pem"          # who may vouch for the servers; default: the system's CAs
+proxy = "http://proxy:3128" # default: as the environment says
+
+[unsigned]
+allow = "never"             # who may install what nobody signed, by its SHA-256: never, admin or anyone
+
+[rollout]
+host_id = "rack7-host12"    # decides when this host takes a release; default: made once, at random
+place = 0.0                 # from 0 (always among the first) to 1 instead
+"""
+
+import tomllib
+from enum import StrEnum
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from abctl.core.problems import describe_problem
+from abctl.errors import BadConfig
+
+CONFIG_NAME = "config.toml"
+_STRICT = ConfigDict(extra="forbid", strict=True, frozen=True)
+_SCHEMES = ("http", "https", "file")
+
+
+class Unsigned(StrEnum):
+    """Who may install what nobody signed."""
+
+    NEVER = "never"
+    ADMIN = "admin"  # from the command line
+    ANYONE = "anyone"  # also a guest, through the agent
+
+
+def _check_mirror(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+        has_place = parts.scheme == "file" or bool(parts.hostname and parts.port != 0)
+    except ValueError:  # a port that is no number, half an IPv6 address
+        has_place = False
+    if not has_place or parts.scheme not in _SCHEMES or not url.isprintable():
+        raise ValueError(f"{url[:100]!r} is not a http, https or file URL")
+    if parts.query or parts.fragment:
+        raise ValueError(f"{url[:100]!r} has a query, to which no file can be joined")
+    return url
+
+
+class RepositoryConfig(BaseModel):
+    """Where signed releases come from; all mirrors hold the same."""
+
+    model_config = _STRICT
+
+    mirrors: Annotated[
+        tuple[Annotated[str, AfterValidator(_check_mirror)], ...], Field(max_length=16, strict=False)
+    ] = ()
+    root: str = "root.json"
+    ca_file: str | None = None
+    proxy: str | None = None
+
+    @model_validator(mode="after")
+    def _mirrors_are_alike(self) -> "RepositoryConfig":
+        if len({urlsplit(mirror).scheme == "file" for mirror in self.mirrors}) > 1:
+            raise ValueError("mirrors are either all files or all servers")
+        return self
+
+
+class UnsignedConfig(BaseModel):
+    model_config = _STRICT
+
+    allow: Annotated[Unsigned, Field(strict=False)] = Unsigned.NEVER
+
+
+class RolloutConfig(BaseModel):
+    model_config = _STRICT
+
+    host_id: Annotated[str, Field(min_length=1, max_length=128)] | None = None
+    place: Annotated[float, Field(ge=0, lt=1)] | None = None
+
+
+class Config(BaseModel):
+    """How this host is to be kept up to date."""
+
+    model_config = _STRICT | {"title": "abctl host configuration"}
+
+    repository: RepositoryConfig = RepositoryConfig()
+    unsigned: UnsignedConfig = UnsignedConfig()
+    rollout: RolloutConfig = RolloutConfig()
+
+
+def parse_config(text: str, name: str) -> Config:
+    """Return the configuration in ``text``; raise BadConfig, naming ``name`` and every wrong field."""
+    try:
+        values = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise BadConfig(f"{name} is not TOML: {error}") from error
+    try:
+        return Config.model_validate(values)
+    except ValidationError as error:
+        problems = "; ".join(describe_problem(item["loc"], item["msg"]) for item in error.errors()[:8])
+        raise BadConfig(f"{name} is not sound: {problems}") from error
