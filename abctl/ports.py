@@ -3,6 +3,7 @@
 ``host`` implements it for machines and disk images, tests hold fakes.
 """
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
@@ -11,11 +12,11 @@ from abctl.core.bootenv import Copy, EnvFiles
 from abctl.core.machine import Running
 from abctl.core.record import Record
 from abctl.core.slot import Slot
-from abctl.core.units import Digest, Seconds
+from abctl.core.units import Digest, Seconds, Version
 
 if TYPE_CHECKING:
     # It takes longer to load than `abctl status` may take in all.
-    from abctl.core.release import ReleaseKind
+    from abctl.core.release import Compression, ReleaseKind
 
 
 class GrubPartition(Protocol):
@@ -27,6 +28,18 @@ class GrubPartition(Protocol):
 
     def overwrite(self, copy: Copy, block: bytes) -> None:
         """Overwrite ``copy`` in place, flushed and read back; raise WriteFailed."""
+        ...
+
+
+class ConfigFile(Protocol):
+    """A file of fixed size on the config volume, which both slot sets share."""
+
+    def read(self) -> bytes:
+        """Return what it holds; nothing where it is missing or cannot be read."""
+        ...
+
+    def overwrite(self, offset: int, data: bytes) -> None:
+        """Overwrite a part of it in place, flushed and read back; raise WriteFailed."""
         ...
 
 
@@ -108,6 +121,10 @@ class Reader(Protocol):
         ...
 
 
+Unpack = Callable[[Reader, "Compression", str], AbstractContextManager[Reader]]
+"""Opens a reader of what the packed bytes of a file of this name hold; it raises BadArchive at damage."""
+
+
 class Source(Protocol):
     """Where a release comes from: named files in one place."""
 
@@ -138,13 +155,15 @@ class Source(Protocol):
 class Offer:
     """A release that an admin named: ``file`` in ``source`` is an archive, or a manifest beside its images.
 
-    ``sha256`` is that of ``file``, and None where nobody said it.
+    ``sha256`` is that of ``file``, and None where nobody said it; ``version`` is what was signed, None where
+    nobody signed it.
     """
 
     source: Source
     file: str
     kind: "ReleaseKind"
     sha256: Digest | None
+    version: Version | None = None
 
 
 class System(Protocol):

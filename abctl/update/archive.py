@@ -7,8 +7,8 @@ from abctl.core.release import TAR_MAGIC_END, find_compression
 from abctl.core.slot import Part
 from abctl.core.units import Bytes, Digest, Version, parse_version
 from abctl.errors import BadArchive, DigestMismatch
-from abctl.ports import Source
-from abctl.update.decompress import decompress
+from abctl.ports import Source, Unpack
+from abctl.update.decompress import unpack_here
 from abctl.update.payload import OnVersion, Payload, Streams
 from abctl.update.stream import AtMost, Hashed, Peeked, fill
 from abctl.update.tar import Kind, Member, TarReader
@@ -25,11 +25,14 @@ class ArchiveRelease:
     ``limit`` bounds the download in bytes: what the slots can hold, and something for the packing.
     """
 
-    def __init__(self, source: Source, file: str, sha256: Digest, limit: Bytes) -> None:
+    def __init__(
+        self, source: Source, file: str, sha256: Digest, limit: Bytes, unpack: Unpack = unpack_here
+    ) -> None:
         self._source = source
         self._file = file
         self._sha256 = sha256
         self._limit = limit
+        self._unpack = unpack
         self.fetched = 0
 
     def payloads(self, on_version: OnVersion) -> Streams:
@@ -41,9 +44,9 @@ class ArchiveRelease:
                 raise BadArchive(
                     f"{self._file} is neither zstd, gzip nor tar: is it really an update archive?"
                 )
-            tar = TarReader(decompress(peeked, compression, self._file), self._file)
             try:
-                yield from self._members(tar, on_version)
+                with self._unpack(peeked, compression, self._file) as unpacked:
+                    yield from self._members(TarReader(unpacked, self._file), on_version)
                 hashed.drain()
             finally:
                 self.fetched += hashed.count

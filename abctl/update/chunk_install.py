@@ -2,17 +2,17 @@
 
 import hashlib
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
 from abctl.core.delta import Group
 from abctl.core.slot import Slot, SlotName
 from abctl.core.units import format_size
-from abctl.core.ways import Assemble, Fetch, Make, Task, WayKind, Zeros
+from abctl.core.ways import Assemble, Fetch, Make, Task, WayKind, Zeros, list_places
 from abctl.errors import BadArchive, DigestMismatch, WriteProblem
 from abctl.ports import ReadableVolume, Slots, Volume
 from abctl.update.chunk_writer import ChunkWriter
 from abctl.update.chunked import ChunkedImage
-from abctl.update.fetch import Place, RangeFetcher
+from abctl.update.fetch import RangeFetcher
 from abctl.update.pool import Scratch, Workers
 from abctl.update.progress import OnProgress, Progress, Remark, Step
 from abctl.update.seed import GroupMaker, unpack_new
@@ -123,7 +123,8 @@ class _ChunkInstall:
 
     def _go(self, tasks: list[Task]) -> None:
         name = self._file_of(tasks)
-        with RangeFetcher(self._image.source, name, self._places_of(tasks), self._image.ledger) as fetcher:
+        places = list_places(self._index, tasks)
+        with RangeFetcher(self._image.source, name, places, self._image.ledger) as fetcher:
             for task in tasks:
                 self._start(task, fetcher)
                 self._writer.read_back_some()
@@ -151,29 +152,31 @@ class _ChunkInstall:
             return self._image.delta_file.file
         return self._image.image.file
 
-    def _places_of(self, tasks: list[Task]) -> Iterator[Place]:
-        for task in tasks:
-            if isinstance(task, Fetch):
-                yield self._index.frame_of(task.chunk)
-            elif isinstance(task, Make) and task.group.frame_length:
-                yield task.group.frame_start, task.group.frame_length
-
     def _fetch_missed(self) -> None:
         """Fetch the chunks in full that did not come out of a seed."""
         if not self._missed:
             return
         tasks: list[Task] = [Fetch(chunk) for chunk in sorted(self._missed)]
-        more = sum(self._index.frame_of(chunk)[1] for chunk in self._missed)
-        what = "delta" if self._image.chosen.kind is WayKind.DELTA else "block index"
-        remark = (
-            f"{self._seed.name} is not what the {what} expects in {len(tasks)} of {self._index.count} "
-            f"chunks: {format_size(more)} more to fetch"
-        )
+        more = self._image.sum_download(tasks)
+        remark = f"{self._say_missed()}: {format_size(more)} more to fetch"
         self._on_progress(Remark(remark))
         self._image.ledger.plan(more, remark)
         self._to_fetch += more
         self._go(tasks)
         self._workers.wait(self._report)
+
+    def _say_missed(self) -> str:
+        """Return which chunks were not made, and out of what."""
+        image, first = self._image, min(self._missed)
+        file = image.delta_file if image.chosen.kind is WayKind.DELTA else image.image.blocks
+        assert file is not None
+        start = first * self._index.chunk_size
+        where = f"chunk {first} (bytes {start} to {start + self._index.size_of(first)})"
+        which = f"{where} of {image.image.file}"
+        if len(self._missed) > 1:
+            many = f"{len(self._missed)} of the {self._index.count} chunks of {image.image.file}"
+            which = f"{many}, {where} first"
+        return f"{self._seed.name} and {file.file} do not make {which}"
 
     @property
     def _seed_is_wrong(self) -> bool:
@@ -194,20 +197,23 @@ class _ChunkInstall:
         self._writer.put(chunk, unpack_chunk(self._image, chunk, packed, self._workers.scratch))
 
     def _write_group(self, group: Group, packed: bytearray) -> None:
+        wanted = set(self._chunks_to_make(group))
+        for chunk, buffer in self._make_chunks(group, packed):
+            if chunk in wanted and self._put_if_right(chunk, buffer):
+                wanted.remove(chunk)
+        self._missed += wanted
+
+    def _make_chunks(self, group: Group, packed: bytearray) -> Iterator[tuple[int, memoryview]]:
+        """Yield the chunks of a group as far as the seed has what they are made of."""
         delta, scratch = self._image.delta, self._workers.scratch
         assert delta is not None
-        wanted = set(self._chunks_to_make(group))
-        try:
+        # A seed that is damaged or cannot be read costs a download, and no more.
+        with suppress(ValueError, WriteProblem):
             maker = GroupMaker(self._seed, delta, group, unpack_new(self._seed, group, packed, scratch))
             for chunk in group.chunks:
                 buffer = scratch.get("plain", self._index.size_of(chunk))
                 maker.make(buffer)
-                if chunk in wanted and self._put_if_right(chunk, buffer):
-                    wanted.remove(chunk)
-        except (ValueError, WriteProblem):
-            # A seed that is damaged or cannot be read costs a download, and no more.
-            pass
-        self._missed += wanted
+                yield chunk, buffer
 
     def _chunks_to_make(self, group: Group) -> list[int]:
         there = self._image.there

@@ -13,7 +13,10 @@ from abctl.update.pool import Workers
 from abctl.update.slotwriter import SparseWriter, WrittenImage
 from abctl.update.stream import is_zero
 
-FLUSH_EVERY = 128 * MIB  # bytes between two flushes: what was flushed is read back while the next is written
+# Bytes between two flushes: what was flushed is read back while the next is written. Twice as many, and
+# what is under way in the workers, is what a power cut may cost: less than 32 MiB.
+FLUSH_EVERY = 8 * MIB
+_CHECKED_AT_ONCE = 8  # chunks; a job for each would cost more than the checking
 
 
 class ChunkWriter:
@@ -67,15 +70,19 @@ class ChunkWriter:
             self._fresh_size += length
 
     def read_back_some(self) -> None:
-        """Flush and read back in the background what came together, where it is enough."""
+        """Flush what came together, where it is enough, and read it back in the background."""
         if self._fresh_size >= FLUSH_EVERY:
-            self._workers.submit(self._flush_and_check, self._take_fresh())
+            self.read_back_rest()
 
     def read_back_rest(self) -> None:
-        """Flush, and read back what was not yet; the workers may still be at it afterwards."""
+        """Flush, and read back what was not yet; the workers may still be at it afterwards.
+
+        The flush is waited for, so that no disk is ever far behind; the workers go on meanwhile.
+        """
+        places = self._take_fresh()
         self._volume.flush()
-        for place in self._take_fresh():
-            self._workers.submit(self._check, *place)
+        for at in range(0, len(places), _CHECKED_AT_ONCE):
+            self._workers.submit(self._check_all, places[at : at + _CHECKED_AT_ONCE])
 
     def finish(self) -> WrittenImage:
         """Return what now stands in the slot, but for the head."""
@@ -92,8 +99,7 @@ class ChunkWriter:
             fresh, self._fresh, self._fresh_size = self._fresh, [], 0
             return fresh
 
-    def _flush_and_check(self, places: list[tuple[int, int]]) -> None:
-        self._volume.flush()
+    def _check_all(self, places: list[tuple[int, int]]) -> None:
         for start, length in places:
             self._check(start, length)
 

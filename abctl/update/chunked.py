@@ -1,6 +1,6 @@
 """Prepare to put an image with a chunk index into its slot: what is there, and what each way would cost."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from backports.zstd import ZstdDecompressor, ZstdError
@@ -9,7 +9,7 @@ from abctl.core.chunks import ChunkIndex, block_index_size, parse_block_index, p
 from abctl.core.delta import Delta, parse_delta
 from abctl.core.release import DeltaFile, Image, IndexFile
 from abctl.core.slot import Slot, SlotName
-from abctl.core.units import Bytes, Version
+from abctl.core.units import Bytes, Version, format_size
 from abctl.core.ways import (
     Task,
     WayCost,
@@ -23,10 +23,12 @@ from abctl.core.ways import (
 from abctl.errors import BadArchive, BadIndex
 from abctl.ports import Slots, Source
 from abctl.update.fetch import Ledger
-from abctl.update.progress import OnProgress
+from abctl.update.progress import OnProgress, Remark
 from abctl.update.seed import BlockFinder
 from abctl.update.stream import fetch_verified
 from abctl.update.survey import survey
+
+_HARDLY_ANYTHING = "hardly anything has to be downloaded"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +81,10 @@ class ChunkedImage:
             if costs[-1].download is None:
                 costs.append(self._cost_by_blocks(seeds, costs[0].download or 0))
         self.costs, self.chosen = tuple(costs), find_cheapest(costs)
+        for cost in costs:
+            if cost.kind is WayKind.DELTA and cost.why_not not in ("", _HARDLY_ANYTHING):
+                said = f"no delta applies to {self.image.file}: {cost.why_not}"
+                on_progress(Remark(f"{said}; {format_size(self.chosen.download or 0)} to fetch"))
 
     def tasks(self) -> Iterator[Task]:
         """Yield what there is to do, from the first chunk to the last."""
@@ -90,8 +96,12 @@ class ChunkedImage:
             case _:
                 return list_full(self.index, self.there)
 
+    def sum_download(self, tasks: Iterable[Task]) -> Bytes:
+        """Return how many bytes the tasks download from this source."""
+        return sum_download(self.index, tasks, has_ranges=self.source.has_ranges)
+
     def _cost_in_full(self) -> WayCost:
-        return WayCost(WayKind.FULL, sum_download(self.index, list_full(self.index, self.there)))
+        return WayCost(WayKind.FULL, self.sum_download(list_full(self.index, self.there)))
 
     def _cost_by_delta(self, seeds: Seeds, full: int) -> WayCost:
         def not_so(why: str) -> WayCost:
@@ -103,7 +113,7 @@ class ChunkedImage:
         if file is None:
             return not_so(f"the release has none from {seeds.version}, which is in slot set {seeds.slot_set}")
         if full <= file.header.size:
-            return not_so("hardly anything has to be downloaded")
+            return not_so(_HARDLY_ANYTHING)
         header = fetch_verified(self.source, file.file, file.header.size, file.header.sha256)
         self.ledger.fetched += len(header)
         self.delta_file = file
@@ -111,17 +121,17 @@ class ChunkedImage:
         if self._slots.size_of(Slot(seeds.slot_set, self.slot.part)) < self.delta.seed_size:
             return not_so(f"slot {Slot(seeds.slot_set, self.slot.part)} is smaller than its seed")
         tasks = list_by_delta(self.index, self.there, self.delta)
-        return WayCost(WayKind.DELTA, Bytes(sum_download(self.index, tasks)), seeds.version)
+        return WayCost(WayKind.DELTA, self.sum_download(tasks), seeds.version)
 
     def _cost_by_blocks(self, seeds: Seeds, full: int) -> WayCost:
         blocks = self.image.blocks
         if blocks is None:
             return WayCost(WayKind.BLOCKS, None, why_not="the release has no block index")
         if full <= blocks.size:
-            return WayCost(WayKind.BLOCKS, None, why_not="hardly anything has to be downloaded")
+            return WayCost(WayKind.BLOCKS, None, why_not=_HARDLY_ANYTHING)
         self.finder = self._find_blocks(blocks, seeds)
         tasks = list_by_blocks(self.index, self.there, self.finder.has_all_of)
-        return WayCost(WayKind.BLOCKS, sum_download(self.index, tasks))
+        return WayCost(WayKind.BLOCKS, self.sum_download(tasks))
 
     def _find_blocks(self, file: IndexFile, seeds: Seeds) -> BlockFinder:
         size = block_index_size(self.image.image.size)

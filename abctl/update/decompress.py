@@ -1,6 +1,7 @@
 """Unpack zstd and gzip as a stream, in bounded memory whatever the input claims."""
 
 import zlib
+from contextlib import AbstractContextManager, nullcontext
 from typing import Protocol
 
 from backports.zstd import DecompressionParameter, ZstdDecompressor, ZstdError
@@ -163,3 +164,8 @@ class Decompressed:
 def decompress(reader: Reader, compression: Compression, name: str) -> Reader:
     """Return a reader of the unpacked bytes; they raise BadArchive where the packed ones are damaged."""
     return reader if compression is Compression.NONE else Decompressed(reader, compression, name)
+
+
+def unpack_here(reader: Reader, compression: Compression, name: str) -> AbstractContextManager[Reader]:
+    """Unpack in this very process."""
+    return nullcontext(decompress(reader, compression, name))

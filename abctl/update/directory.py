@@ -7,13 +7,13 @@ from abctl.core.release import MANIFEST_MAX, Image, Manifest, parse_manifest
 from abctl.core.slot import Part, Slot
 from abctl.core.units import Bytes, Digest, format_size
 from abctl.errors import BadArchive, DigestMismatch
-from abctl.ports import Reader, Slots, Source
+from abctl.ports import Reader, Source
 from abctl.update.chunked import ChunkedImage, Seeds
-from abctl.update.decompress import decompress
 from abctl.update.fetch import Ledger
 from abctl.update.payload import ChunkedPayload, OnVersion, Payload, Payloads
 from abctl.update.progress import OnProgress
 from abctl.update.stream import Hashed, Promised, fetch_small, promised_download
+from abctl.update.write import Work
 
 
 def fetch_manifest(source: Source, name: str, sha256: Digest) -> Manifest:
@@ -32,15 +32,14 @@ def fetch_manifest(source: Source, name: str, sha256: Digest) -> Manifest:
 class DirectoryRelease:
     """The release of ``manifest``, whose files are in ``source``, for one slot set."""
 
-    def __init__(
-        self, source: Source, manifest: Manifest, slots: Slots, seeds: Seeds, limit: Bytes | None = None
-    ) -> None:
-        """Remember what goes where; nothing is asked yet. At most ``limit`` bytes are downloaded."""
+    def __init__(self, source: Source, manifest: Manifest, seeds: Seeds, work: Work) -> None:
+        """Remember what goes where; nothing is asked yet."""
         self._source = source
         self._manifest = manifest
-        self._slots = slots
+        self._slots = work.slots
         self._seeds = seeds
-        self._ledger = Ledger(limit)
+        self._ledger = Ledger(work.wishes.max_download)
+        self._unpack = work.unpack
         self._chunked: dict[Part, ChunkedImage] = {}
 
     @property
@@ -87,11 +86,11 @@ class DirectoryRelease:
         with self._source.open(image.file) as reader:
             packed = Hashed(self._promised(reader, image))
             try:
-                unpacked = decompress(packed, image.compression, image.file)
-                whole = Hashed(_promised_image(unpacked, image))
-                payload = Payload(image.part, image.file, Bytes(image.image.size), whole)
-                yield payload
-                payload.check_read()
+                with self._unpack(packed, image.compression, image.file) as unpacked:
+                    whole = Hashed(_promised_image(unpacked, image))
+                    payload = Payload(image.part, image.file, Bytes(image.image.size), whole)
+                    yield payload
+                    payload.check_read()
                 packed.drain()
             finally:
                 self._ledger.fetched += packed.count

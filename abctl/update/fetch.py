@@ -1,30 +1,13 @@
 """Fetch parts of a file in order, with as few requests as that takes."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from contextlib import ExitStack
 
-from abctl.core.units import KIB, Bytes, format_size
+from abctl.core.units import Bytes, format_size
+from abctl.core.ways import Place, join_places
 from abctl.errors import DownloadTooLarge, TransferCut
 from abctl.ports import Reader, Source
 from abctl.update.stream import INPUT_SIZE, fill
-
-GAP_MAX = 64 * KIB  # bytes that are rather read and dropped than left out by another request
-
-Place = tuple[int, int]  # start and length in bytes
-
-
-def join_places(places: Iterable[Place]) -> Iterator[Place]:
-    """Yield the ranges to ask for: places that lie close together become one. They must go up."""
-    start = end = -1
-    for first, length in places:
-        if start >= 0 and first - end <= GAP_MAX:
-            end = first + length
-            continue
-        if start >= 0:
-            yield start, end - start
-        start, end = first, first + length
-    if start >= 0:
-        yield start, end - start
 
 
 class Ledger:
@@ -81,9 +64,11 @@ class RangeFetcher:
         self._stack.close()
         start, length = next(self._ranges)
         if not self._source.has_ranges:
-            # Each request would bring all that is before its range again.
+            # Each request would bring all that is before its range again; what it brings is counted.
+            end = start + length
             for last, more in self._ranges:
-                length = last + more - start
+                end = last + more
+            start, length = 0, end
         self._reader = self._stack.enter_context(self._source.open(self._name, start, length))
         self._at, self._end = start, start + length
 

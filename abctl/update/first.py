@@ -1,7 +1,9 @@
 """The first state of a new disk."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 
+from abctl.core import record, trust_state
 from abctl.core.bootenv import BootEnv, EnvFiles, SlotSet, SlotState, encode, encode_older
 from abctl.core.events import WriteBootEnv, WriteRecord
 from abctl.core.record import Entry, Happened, Record
@@ -18,6 +20,11 @@ def blank_env_files() -> EnvFiles:
     return EnvFiles(encode(_BLANK), encode(_BLANK), encode_older(_BLANK, None))
 
 
+def blank_config_files() -> Mapping[str, bytes]:
+    """Return the files of the config volume of such a disk, by path."""
+    return {record.PATH: record.empty_file(), trust_state.PATH: trust_state.FORM.blank()}
+
+
 def record_creation(ports: Ports, installed: Installed) -> None:
     """Make the slot set that was filled the primary of a new disk, and begin its record."""
     env = replace(_BLANK, primary=installed.target).with_slot_set(
@@ -32,5 +39,5 @@ def record_creation(ports: Ports, installed: Installed) -> None:
         written=installed.written,
         took=installed.took,
     )
-    record = replace(Record().with_entry(entry), serial=1)
-    perform((WriteRecord(record), WriteBootEnv(env, every_copy=True)), ports.grub, ports.slots, ports.records)
+    first = replace(Record().with_entry(entry), serial=1)
+    perform((WriteRecord(first), WriteBootEnv(env, every_copy=True)), ports.grub, ports.slots, ports.records)

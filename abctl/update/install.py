@@ -26,10 +26,11 @@ from abctl.core.plan import (
 from abctl.core.release import INSTALLED_PARTS, ReleaseKind
 from abctl.core.slot import Part, Slot, SlotName
 from abctl.core.units import MIB, Bytes, Digest, Version
-from abctl.errors import AbctlError, Interrupted, Untrusted
-from abctl.ports import Offer, Slots
+from abctl.errors import AbctlError, BadManifest, Interrupted, Untrusted
+from abctl.ports import Offer, Slots, Unpack
 from abctl.update.archive import ArchiveRelease
 from abctl.update.chunked import Seeds
+from abctl.update.decompress import unpack_here
 from abctl.update.directory import DirectoryRelease, fetch_manifest
 from abctl.update.operate import Ports, apply, observe
 from abctl.update.payload import Release
@@ -71,7 +72,7 @@ def install(
             apply(ports, InstallStarted(ports.now(), job.gate.version, job.plan.sha256))
             written = write_release(payloads, job.work)
             took = time.monotonic() - began
-            apply(ports, InstallVerified(ports.now(), job.gate.known, job.plan.sha256, written, took))
+            apply(ports, job.verified(written, took))
         except BaseException as error:
             _give_up(job, error)
     return Installed(
@@ -103,20 +104,26 @@ def plan_only(
         return replace(plan, download_size=None if reader.length is None else Bytes(reader.length))
 
 
-def fill_slot_set(
-    slots: Slots, layout: str, target: SlotName, offer: Offer, on_progress: OnProgress = ignore_progress
+def fill_slot_set(  # noqa: PLR0913, PLR0917 - all of them are what it is about
+    slots: Slots,
+    layout: str,
+    target: SlotName,
+    offer: Offer,
+    on_progress: OnProgress = ignore_progress,
+    unpack: Unpack | None = None,
 ) -> Installed:
     """Write what is offered to a slot set of a new disk: the same checks, and no boot environment."""
     began, trusted = time.monotonic(), require_digest(offer)
     sizes, gate = _sizes_of(slots, target), _VersionGate()
+    unpack = unpack or unpack_here
+    work = Work(slots, target, gate.let_in, on_progress, Stopwatch(), unpack=unpack)
     release: Release
     if offer.kind is ReleaseKind.DIRECTORY:
         manifest = fetch_manifest(offer.source, offer.file, trusted)
         plan_release(target, layout, sizes, manifest, trusted)
-        release = DirectoryRelease(offer.source, manifest, slots, Seeds(target.other, None, None))
+        release = DirectoryRelease(offer.source, manifest, Seeds(target.other, None, None), work)
     else:
-        release = ArchiveRelease(offer.source, offer.file, trusted, _download_limit(sizes))
-    work = Work(slots, target, gate.let_in, on_progress, Stopwatch())
+        release = ArchiveRelease(offer.source, offer.file, trusted, _download_limit(sizes), unpack)
     with start_reading(release, work) as payloads:
         written = write_release(payloads, work)
     took = time.monotonic() - began
@@ -170,6 +177,10 @@ class _Job:
     work: Work
     proved: int  # bytes that were read beforehand from a local source
 
+    def verified(self, written: int, took: float) -> InstallVerified:
+        now, note = self.ports.now(), self.work.wishes.note
+        return InstallVerified(now, self.gate.known, self.plan.sha256, written, took, note)
+
 
 def _prepare(ports: Ports, layout: str, offer: Offer, on_progress: OnProgress, wishes: Wishes) -> _Job:
     """Raise every refusal that can be known without writing."""
@@ -179,7 +190,8 @@ def _prepare(ports: Ports, layout: str, offer: Offer, on_progress: OnProgress, w
     for part in Part:
         ports.slots.check_unused(Slot(target, part))
     gate = _VersionGate(host, trusted)
-    work = Work(ports.slots, target, gate.let_in, on_progress, Stopwatch(), wishes)
+    unpack = ports.unpack or unpack_here
+    work = Work(ports.slots, target, gate.let_in, on_progress, Stopwatch(), wishes, unpack)
     plan, release = _plan(host, layout, offer, trusted, work)
     if offer.source.is_local:
         # A bad file must not cost what is in the slot set.
@@ -191,14 +203,22 @@ def _prepare(ports: Ports, layout: str, offer: Offer, on_progress: OnProgress, w
 def _plan(host: Host, layout: str, offer: Offer, sha256: Digest, work: Work) -> tuple[InstallPlan, Release]:
     sizes = _sizes_of(work.slots, work.target)
     if offer.kind is ReleaseKind.ARCHIVE:
-        limit = min(_download_limit(sizes), work.wishes.max_download or _download_limit(sizes))
+        limit = _download_limit(sizes)
+        if work.wishes.max_download is not None:
+            limit = min(limit, work.wishes.max_download)
         plan = make_archive_plan(host, sizes, offer.file, sha256, None)
-        return plan, ArchiveRelease(offer.source, offer.file, sha256, limit)
+        return plan, ArchiveRelease(offer.source, offer.file, sha256, limit, work.unpack)
     manifest = fetch_manifest(offer.source, offer.file, sha256)
+    if offer.version not in (None, manifest.version):
+        raise BadManifest(
+            f"what was signed as {offer.version} is {manifest.version}: have the release published again"
+        )
+    if work.wishes.any_layout:
+        layout = manifest.layouts[0]
     plan = make_plan(host, layout, sizes, manifest, sha256)
     seed, target = host.env[work.target.other], host.env[work.target]
     seeds = Seeds(work.target.other, seed.version, target.version, may_be_used=not work.wishes.in_full)
-    release = DirectoryRelease(offer.source, manifest, work.slots, seeds, work.wishes.max_download)
+    release = DirectoryRelease(offer.source, manifest, seeds, work)
     chunked = release.prepare(work.on_progress)
     return with_ways(plan, {part: (image.costs, image.chosen) for part, image in chunked.items()}), release
 

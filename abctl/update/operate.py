@@ -7,7 +7,7 @@ from abctl.core.bootenv import Reading, read_boot_env
 from abctl.core.machine import Event, Host, Running, Settle, rebuild, transition
 from abctl.core.slot import SlotName
 from abctl.core.units import Seconds, Version
-from abctl.ports import GrubPartition, RecordStore, Slots
+from abctl.ports import GrubPartition, RecordStore, Slots, Unpack
 from abctl.update.perform import perform, write_boot_env
 
 
@@ -16,7 +16,8 @@ class Ports:
     """One host or disk, as the adapters give it.
 
     ``version_in`` reads the version out of a slot set's own files, None where it holds none; it is
-    asked only when the boot environment is lost.
+    asked only when the boot environment is lost. ``unpack`` unpacks what nothing vouches for yet; None is
+    in this very process.
     """
 
     grub: GrubPartition
@@ -25,6 +26,7 @@ class Ports:
     running: Running
     now: Callable[[], Seconds]
     version_in: Callable[[SlotName], Version | None]
+    unpack: Unpack | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,8 @@ from typing import Any
 from abctl.update.stream import make_buffer
 from abctl.update.zstd import Unpacker
 
-_AHEAD = 2  # jobs that may wait for each worker: what bounds the memory that they hold
+_AHEAD = 2  # jobs that may wait for each worker
+_UNDER_WAY_MAX = 12  # jobs; what bounds the memory that they hold, and what is lost at a cut
 _REPORT_EVERY = 0.1  # seconds
 
 
@@ -41,7 +42,7 @@ class Workers:
         self.count = count or count_workers()
         self.scratch = Scratch()
         self._pool = ThreadPoolExecutor(self.count, "abctl-worker")
-        self._room = threading.Semaphore(self.count * (1 + _AHEAD))
+        self._room = threading.Semaphore(min(self.count * (1 + _AHEAD), _UNDER_WAY_MAX))
         self._idle = threading.Condition()
         self._under_way = 0
         self._error: BaseException | None = None
@@ -65,12 +66,13 @@ class Workers:
             raise
 
     def wait(self, report: Callable[[], None] = lambda: None) -> None:
-        """Return when all jobs are done, calling ``report`` now and then; raise the first error."""
+        """Return when all jobs are done, and ``report`` now and then and at the end; raise an error."""
         while self._under_way:
+            report()
             with self._idle:
                 self._idle.wait_for(lambda: not self._under_way, _REPORT_EVERY)
-            report()
         self._raise_error()
+        report()
 
     def _finish(self, future: "Future[object]") -> None:
         if not future.cancelled() and (error := future.exception()):

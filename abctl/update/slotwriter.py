@@ -142,6 +142,6 @@ def _check_holds(volume: Volume, offset: int, expected: bytes, buffer: memoryvie
     volume.read_back(offset, buffer)
     if buffer.tobytes() != expected:
         raise ReadBackMismatch(
-            f"{volume.name} does not hold what was written to it at byte {offset}; check the health of the "
-            "disk"
+            f"{volume.name} does not hold what was written to it (bytes {offset} to "
+            f"{offset + len(buffer)}); check the health of the disk"
         )

@@ -6,15 +6,17 @@ This is also how an interrupted installation goes on: no note of how far it came
 import hashlib
 import threading
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 
 from abctl.core.chunks import ChunkIndex
 from abctl.core.slot import Part
+from abctl.errors import WriteFailed
 from abctl.ports import ReadableVolume
 from abctl.update.perform import HEAD_SIZE
 from abctl.update.pool import Workers
 from abctl.update.progress import OnProgress, Progress, Step
 
-SAMPLES = 32  # chunks that are tried where nothing says that the slot holds something of the image
+SAMPLES = 64  # chunks that are tried where nothing says that the slot holds something of the image
 
 
 def survey(
@@ -22,8 +24,8 @@ def survey(
 ) -> bytearray:
     """Return for each chunk 1 where ``volume`` holds it, 0 where not; chunks of zeros are not looked at.
 
-    Unless some are expected, a few samples decide whether the rest is read. The head is never there: it
-    is zeroed before an installation.
+    Unless some are expected, only those are looked at that follow one of a few samples that is there. The
+    head is never there: it is zeroed before an installation.
     """
     there = bytearray(index.count)
     chunks = [
@@ -31,13 +33,13 @@ def survey(
         for chunk in range(-(-HEAD_SIZE // index.chunk_size), index.count)
         if not index.is_zero(chunk) and chunk * index.chunk_size + index.size_of(chunk) <= volume.size
     ]
+    step = -(-len(chunks) // SAMPLES) or 1
     with Workers() as workers:
         surveyor = _Surveyor(volume, index, there, workers)
-        if not expect_some and len(chunks) > SAMPLES:
-            samples = chunks[:: len(chunks) // SAMPLES]
-            surveyor.look(samples, lambda _: None)
-            if not any(there[chunk] for chunk in samples):
-                return there
+        if not expect_some:
+            regions = [chunks[at : at + step] for at in range(0, len(chunks), step)]
+            surveyor.look([region[0] for region in regions], lambda _: None)
+            chunks = [chunk for region in regions if there[region[0]] for chunk in region[1:]]
         total = sum(index.size_of(chunk) for chunk in chunks)
         surveyor.look(chunks, lambda done: on_progress(Progress(Step.SURVEY, part, done, total)))
     return there
@@ -63,8 +65,10 @@ class _Surveyor:
     def _look_at(self, chunk: int) -> None:
         size = self._index.size_of(chunk)
         buffer = self._workers.scratch.get("survey", size)
-        self._volume.read_back(chunk * self._index.chunk_size, buffer)
-        if hashlib.sha256(buffer).digest() == self._index.digest_of(chunk):
-            self._there[chunk] = 1
+        # What cannot be read is not there: a disk may well take a write where it cannot be read.
+        with suppress(WriteFailed):
+            self._volume.read_back(chunk * self._index.chunk_size, buffer)
+            if hashlib.sha256(buffer).digest() == self._index.digest_of(chunk):
+                self._there[chunk] = 1
         with self._lock:
             self._done += size

@@ -8,8 +8,9 @@ from itertools import chain
 from abctl.core.plan import check_fits
 from abctl.core.slot import Part, Slot, SlotName
 from abctl.core.units import Bytes
-from abctl.ports import Slots
+from abctl.ports import Slots, Unpack
 from abctl.update.chunk_install import prove_chunks, write_chunks
+from abctl.update.decompress import unpack_here
 from abctl.update.payload import ChunkedPayload, OnVersion, Payload, Release
 from abctl.update.progress import OnProgress, Progress, Step, Stopwatch
 from abctl.update.slotwriter import (
@@ -27,11 +28,14 @@ from abctl.update.stream import fill, make_buffer
 class Wishes:
     """What an admin wishes of an installation.
 
-    At most ``max_download`` bytes are downloaded; with ``in_full`` nothing is made from other slots.
+    At most ``max_download`` bytes are downloaded; with ``in_full`` nothing is made from other slots; with
+    ``any_layout`` a release for other layouts is taken if its images fit. ``note`` goes into the record.
     """
 
     max_download: Bytes | None = None
     in_full: bool = False
+    any_layout: bool = False
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +48,7 @@ class Work:
     on_progress: OnProgress
     watch: Stopwatch
     wishes: Wishes = Wishes()
+    unpack: Unpack = unpack_here
 
 
 @contextmanager
