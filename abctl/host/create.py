@@ -12,7 +12,6 @@ from uuid import NAMESPACE_URL, uuid5
 from abctl.core.bootenv import Copy, EnvFiles
 from abctl.core.found import Extent
 from abctl.core.layout import Layout, LogicalVolume, Partition, Role
-from abctl.core.record import PATH as RECORD_PATH
 from abctl.core.slots_cfg import make_slots_cfg
 from abctl.core.units import MIB, Bytes
 from abctl.errors import WouldOverwrite, WriteFailed
@@ -32,10 +31,10 @@ _SLOT_HEAD = 16 * MIB  # zeroed, so that a new slot holds no file system
 
 @dataclass(frozen=True, slots=True)
 class FirstState:
-    """The boot environment and the record of a new disk, as bytes."""
+    """What a new disk remembers: the boot environment, and the files of its config volume by path."""
 
     env: EnvFiles
-    record: bytes
+    config: Mapping[str, bytes]
 
 
 @contextmanager
@@ -121,7 +120,7 @@ def _write_disk(path: Path, layout: Layout, state: FirstState) -> Disk:
     disk = open_disk(path, layout)
     contents: dict[Role | None, Mapping[str, bytes]] = {
         Role.GRUB: make_grub_files(layout, state.env),
-        Role.CONFIG: {RECORD_PATH: state.record},
+        Role.CONFIG: state.config,
     }
     for volume in layout.volumes:
         _fill(disk, volume, contents.get(volume.role, {}))

@@ -6,12 +6,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from abctl.core import record as records
 from abctl.core.bootenv import BLOCK_SIZE, OLDER_BLOCK_SIZE, Copy, EnvFiles
 from abctl.core.compare import Difference, find_differences
 from abctl.core.found import Extent, Group, PartitionTable
 from abctl.core.layout import Layout, LogicalVolume, Partition, Role
-from abctl.core.record import Record
 from abctl.core.slot import Slot
 from abctl.core.slots_cfg import mapped_name
 from abctl.core.units import Bytes
@@ -171,30 +169,30 @@ class DiskGrubPartition:
             raise WriteFailed(f"{copy} cannot be written: {error}") from error
 
 
-class DiskRecord:
-    """The record on a disk; implements ports.RecordStore."""
+class DiskConfigFile:
+    """A file of fixed size on the config volume of a disk; implements ports.ConfigFile."""
 
-    def __init__(self, disk: Disk) -> None:
+    def __init__(self, disk: Disk, path: str, size: int) -> None:
         self._disk = disk
+        self._path = path
+        self._size = size
 
-    def read(self) -> Record:
+    def read(self) -> bytes:
         try:
-            with self._disk.open_file(Role.CONFIG, records.PATH) as file:
-                return records.decode(file.read(0, min(file.size, records.FILE_SIZE)))[0]
+            with self._disk.open_file(Role.CONFIG, self._path) as file:
+                return file.read(0, min(file.size, self._size))
         except AbctlError as error:
             log.info("%s", error)
-            return Record()
+            return b""
 
-    def write(self, record: Record) -> None:
+    def overwrite(self, offset: int, data: bytes) -> None:
         try:
-            with self._disk.open_file(Role.CONFIG, records.PATH, writable=True) as file:
-                if file.size < records.FILE_SIZE:
-                    raise WriteFailed(
-                        f"{records.PATH} is shorter than {records.FILE_SIZE} bytes: make it anew"
-                    )
-                overwrite_in_place(file, records.place_for(record), records.encode_half(record))
+            with self._disk.open_file(Role.CONFIG, self._path, writable=True) as file:
+                if file.size < self._size:
+                    raise WriteFailed(f"{self._path} is shorter than {self._size} bytes: make it anew")
+                overwrite_in_place(file, offset, data)
         except DiskUnusable as error:
-            raise WriteFailed(f"the record cannot be written: {error}") from error
+            raise WriteFailed(f"{self._path} cannot be written: {error}") from error
 
 
 class DiskSlots:

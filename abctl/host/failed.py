@@ -3,7 +3,6 @@
 import socket
 import ssl
 from typing import Any
-from urllib.parse import urlsplit
 
 import requests
 
@@ -29,11 +28,6 @@ class Failed(Exception):
         self.advice = advice
         self.may_pass = may_pass
         self.pause = pause
-
-
-def host_of(url: str) -> str:
-    """Return host and port of ``url``, without a password."""
-    return urlsplit(url).netloc.rpartition("@")[2]
 
 
 def explain_failure(error: Exception, host: str) -> Failed:

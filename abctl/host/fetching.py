@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from abctl.host.cancel import Cancel
 from abctl.host.throttle import RateLimit
@@ -14,6 +15,11 @@ FIRST_PAUSE = 1.0  # seconds; doubled with each try
 PAUSE_MAX = 60.0  # seconds
 RETRY_AFTER_MAX = 300.0  # seconds; a server that asks for more is asked again after these
 SYSTEM_CAS = Path("/etc/ssl/certs/ca-certificates.crt")  # where an admin adds the CA of an own server
+
+
+def host_of(url: str) -> str:
+    """Return host and port of ``url``, without a password."""
+    return urlsplit(url).netloc.rpartition("@")[2]
 
 
 def _ignore_setback(said: str, seconds: float) -> None:

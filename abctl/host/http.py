@@ -1,7 +1,8 @@
 """Releases from http and https servers: transfers that break off go on, at another mirror if there is one."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 from abctl.errors import SourceChanged, TransferCut
 from abctl.host.cancel import Cancel
@@ -176,10 +177,21 @@ class HttpSource:
     def place(self) -> str:
         return self._place
 
+    def prepare(
+        self,
+        name: str,
+        start: int = 0,
+        length: int | None = None,
+        on_setback: Callable[[str, float], None] | None = None,
+    ) -> HttpReader:
+        """Return a reader that has asked for nothing yet; ``on_setback`` is told instead of the usual one."""
+        wanted = Wanted(name, start, None if length is None else start + length)
+        fetching = replace(self._fetching, on_setback=on_setback) if on_setback else self._fetching
+        return HttpReader(self._line, wanted, fetching)
+
     @contextmanager
     def open(self, name: str, start: int = 0, length: int | None = None) -> Iterator[HttpReader]:
-        wanted = Wanted(name, start, None if length is None else start + length)
-        reader = HttpReader(self._line, wanted, self._fetching)
+        reader = self.prepare(name, start, length)
         with self._fetching.cancel.stopping(reader.close):
             try:
                 reader.start()

@@ -8,13 +8,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from abctl.core import record as records
 from abctl.core.bootenv import BLOCK_SIZE, OLDER_BLOCK_SIZE, Copy, EnvFiles
 from abctl.core.command_line import GrubsWord, parse_command_line
 from abctl.core.events import Running
 from abctl.core.found import Extent
 from abctl.core.layout import Layout, LogicalVolume
-from abctl.core.record import Record
 from abctl.core.slot import ALL_SLOTS, Part, Slot, SlotName
 from abctl.core.slots_cfg import mapped_name
 from abctl.core.units import Seconds
@@ -216,26 +214,28 @@ class LiveGrubPartition:
         return self._paths / f"{self._paths.grub}/{copy}"
 
 
-class LiveRecordStore:
-    """The record on the mounted config volume; implements ports.RecordStore."""
+class LiveConfigFile:
+    """A file of fixed size on the mounted config volume; implements ports.ConfigFile."""
 
-    def __init__(self, paths: LivePaths = LivePaths()) -> None:
+    def __init__(self, path: str, size: int, paths: LivePaths = LivePaths()) -> None:
         self._paths = paths
-        self._path = paths / f"{paths.config}/{records.PATH}"
+        self._name = path
+        self._path = paths / f"{paths.config}/{path}"
+        self._size = size
 
-    def read(self) -> Record:
+    def read(self) -> bytes:
         if MountTable(self._paths.root).find(self._paths.config) is None:
             log.warning(
-                "the config volume is not mounted on %s: the record cannot be read", self._paths.config
+                "the config volume is not mounted on %s: %s cannot be read", self._paths.config, self._name
             )
-            return Record()
-        return records.decode(_read_bytes(self._path, records.FILE_SIZE) or b"")[0]
+            return b""
+        return _read_bytes(self._path, self._size) or b""
 
-    def write(self, record: Record) -> None:
+    def overwrite(self, offset: int, data: bytes) -> None:
         if MountTable(self._paths.root).find(self._paths.config) is None:
             raise WriteFailed(f"the config volume is not mounted on {self._paths.config}: mount it first")
-        _allocate(self._path, records.FILE_SIZE, b" ")
-        _overwrite(self._path, records.place_for(record), records.encode_half(record), "the record")
+        _allocate(self._path, self._size, b" ")
+        _overwrite(self._path, offset, data, self._name)
 
 
 # --- files that are overwritten in place ------------------------------------------------------------

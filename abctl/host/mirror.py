@@ -15,8 +15,9 @@ import urllib3
 from abctl.core.units import MIB
 from abctl.errors import ServerFailed, SourceChanged, SourceNotFound, TransferCut, TransferStalled
 from abctl.host.entity import ContentRange, Entity, parse_content_range, parse_retry_after, read_entity
-from abctl.host.failed import Failed, explain_failure, find_root, host_of
-from abctl.host.fetching import Fetching
+from abctl.host.failed import Failed, explain_failure, find_root
+from abctl.host.fetching import Fetching, host_of
+from abctl.host.trusted import TrustingAdapter, load_trusted
 
 _HOST_MAX = 300  # characters of a host and a port
 REDIRECTS_MAX = 5
@@ -94,8 +95,7 @@ class Mirror:
         self.has_ranges = True  # until an answer shows that it has not
         self._session = requests.Session()
         self._session.trust_env = not _is_loopback(url)
-        if fetching.trusted.is_file():
-            self._session.verify = str(fetching.trusted)
+        self._session.mount("https://", TrustingAdapter(load_trusted(fetching.trusted)))
 
     def ask(self, wanted: Wanted, seen: Entity | None) -> Body:
         """Return an answer that begins with what is wanted, or has it after ``skip`` bytes; raise Failed.
@@ -217,7 +217,8 @@ class Mirror:
         body.entity = read_entity(response.headers, found.size)
         self._check_same(body.entity, seen, wanted)
         if wanted.end is not None and found.end != wanted.end:
-            raise _too_short(self.host, wanted, found) if found.end == found.size else self._lying(wanted)
+            is_end = found.end == found.size and found.end < wanted.end
+            raise _too_short(self.host, wanted, found) if is_end else self._lying(wanted)
         if wanted.end is None and found.size is not None and found.end != found.size:
             raise self._lying(wanted)
 

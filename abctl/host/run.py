@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+from collections.abc import Mapping
 
 from abctl.errors import ToolFailed
 
@@ -33,3 +34,40 @@ def run_bytes(*command: str, stdin: bytes = b"", timeout: float = 120) -> bytes:
         said = " ".join(done.stderr.decode("utf-8", "replace").split()) or "no message"
         raise ToolFailed(f"{command[0]} failed with exit code {done.returncode}: {said[:500]}")
     return done.stdout
+
+
+class Program:
+    """A program that runs beside this one, in a session of its own: Ctrl-C does not reach it."""
+
+    def __init__(self, *command: str, keep: int, environment: Mapping[str, str]) -> None:
+        """Start it with the file descriptor ``keep`` and no other; raise ToolFailed."""
+        try:
+            self._process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                pass_fds=(keep,),
+                env=environment,
+                cwd="/",
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise ToolFailed(f"{command[0]} cannot be started: {error.strerror}") from error
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def wait(self, seconds: float) -> int | None:
+        """Return its exit code, below zero for a signal; None where it still runs after ``seconds``."""
+        try:
+            return self._process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return None
+
+    def end(self, seconds: float) -> None:
+        """Wait for its end, and make it end where it does not after ``seconds``."""
+        if self.wait(seconds) is None:
+            self._process.kill()
+            self._process.wait()

@@ -3,7 +3,7 @@
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -13,10 +13,12 @@ from urllib.parse import urlsplit
 from abctl.core.release import MANIFEST_NAME, TAR_MAGIC_END, ReleaseKind, find_compression
 from abctl.core.units import Digest
 from abctl.errors import BadArchive, SourceNotFound, TransferCut
-from abctl.ports import Offer
+from abctl.ports import Offer, Source
 
 if TYPE_CHECKING:
     from abctl.host.fetching import Fetching
+
+    MakeSource = Callable[[str, Fetching], Source]
 
 _SCHEMES = ("http", "https")
 ARCHIVE_ENDINGS = (".tar.zst", ".tar.gz", ".tgz", ".tar")
@@ -87,11 +89,17 @@ class FolderSource:
             reader.close()
 
 
-def locate_release(text: str, sha256: Digest | None = None, fetching: "Fetching | None" = None) -> Offer:
+def locate_release(
+    text: str,
+    sha256: Digest | None = None,
+    fetching: "Fetching | None" = None,
+    make_source: "MakeSource | None" = None,
+) -> Offer:
     """Return what ``text`` names: an http(s) URL, an archive, a manifest or the folder around it.
 
     A URL is an archive where its path ends like one; a file is one where it begins like one. ``sha256``
-    is that of the archive or of the manifest; ``fetching`` is how to ask servers, and which mirrors.
+    is that of the archive or of the manifest; ``fetching`` is how to ask servers, and which mirrors;
+    ``make_source`` returns the files beside a URL, by default from this very process.
     Raise SourceNotFound, BadArchive; no server is asked yet.
     """
     scheme, separator, _ = text.partition("://")
@@ -99,25 +107,32 @@ def locate_release(text: str, sha256: Digest | None = None, fetching: "Fetching 
         return _locate_path(Path(text), sha256)
     if scheme.lower() not in _SCHEMES:
         raise SourceNotFound(f"{_without_secrets(text)} is neither a file nor an http or https URL")
-    return _locate_url(text, sha256, fetching)
+    return _locate_url(text, sha256, fetching, make_source or _make_http_source)
 
 
-def _locate_url(url: str, sha256: Digest | None, fetching: "Fetching | None") -> Offer:
+def _make_http_source(url: str, fetching: "Fetching") -> Source:
     # requests takes longer to import than most commands run.
-    from abctl.host.fetching import Fetching  # noqa: PLC0415
     from abctl.host.http import HttpSource  # noqa: PLC0415
 
-    fetching = _check_proxy(fetching or Fetching())
-    path = _path_of(url)
+    return HttpSource(url, fetching)
+
+
+def _locate_url(
+    url: str, sha256: Digest | None, fetching: "Fetching | None", make_source: "MakeSource"
+) -> Offer:
+    from abctl.host.fetching import Fetching  # noqa: PLC0415
+
+    fetching = check_proxy(fetching or Fetching())
+    path = path_of(url)
     if path.lower().endswith(ARCHIVE_ENDINGS):
         for mirror in fetching.mirrors:
-            _path_of(mirror)
-        return Offer(HttpSource(url, fetching), path.rpartition("/")[2], ReleaseKind.ARCHIVE, sha256)
-    fetching = replace(fetching, mirrors=tuple(_folder_of(mirror) for mirror in fetching.mirrors))
-    return Offer(HttpSource(_folder_of(url), fetching), MANIFEST_NAME, ReleaseKind.DIRECTORY, sha256)
+            path_of(mirror)
+        return Offer(make_source(url, fetching), path.rpartition("/")[2], ReleaseKind.ARCHIVE, sha256)
+    fetching = replace(fetching, mirrors=tuple(folder_of(mirror) for mirror in fetching.mirrors))
+    return Offer(make_source(folder_of(url), fetching), MANIFEST_NAME, ReleaseKind.DIRECTORY, sha256)
 
 
-def _path_of(url: str) -> str:
+def path_of(url: str) -> str:
     """Return the path of the URL of a server, or raise SourceNotFound."""
     try:
         parts = urlsplit(url)
@@ -129,19 +144,23 @@ def _path_of(url: str) -> str:
     return parts.path
 
 
-def _folder_of(url: str) -> str:
-    """Return the URL of a release directory in such a way that its files can be joined to it."""
-    path = _path_of(url)
+def folder_of(url: str) -> str:
+    """Return the URL of a release directory in such a way that its files can be joined to it.
+
+    Raise SourceNotFound where it is no URL of a server.
+    """
+    path = path_of(url)
     if path.endswith(("/", f"/{MANIFEST_NAME}")):
         return url
     return urlsplit(url)._replace(path=f"{path}/").geturl()
 
 
-def _check_proxy(fetching: "Fetching") -> "Fetching":
+def check_proxy(fetching: "Fetching") -> "Fetching":
+    """Return the settings with the proxy as a URL; raise SourceNotFound where it is none."""
     if fetching.proxy is None:
         return fetching
     proxy = fetching.proxy if "://" in fetching.proxy else f"http://{fetching.proxy}"
-    _path_of(proxy)
+    path_of(proxy)
     return replace(fetching, proxy=proxy)
 
 

@@ -21,6 +21,10 @@ class RateLimit:
         self._full_at = clock()  # when the bucket will be full again
 
     @property
+    def bytes_per_second(self) -> int:
+        return self._rate
+
+    @property
     def piece(self) -> int:
         """How many bytes to read at once, so that they keep coming evenly."""
         return max(_PIECE_MIN, int(self._rate * _BURST))
