@@ -1,6 +1,5 @@
 """The commands; the only code that prints, and the only place where adapters are wired."""
 
-import importlib
 import logging
 import os
 import sys
@@ -11,6 +10,7 @@ from typing import NoReturn
 import click
 
 from abctl.cli.failure import Interruption, explain
+from abctl.cli.lazy import LazyGroup
 from abctl.cli.wiring import Target
 from abctl.core.slot import SlotName
 
@@ -19,6 +19,7 @@ _COMMANDS = {
     "status": "abctl.cli.look:status",
     "history": "abctl.cli.look:history",
     "rehearse": "abctl.cli.look:rehearse",
+    "check": "abctl.cli.check:check",
     "upgrade": "abctl.cli.upgrade:upgrade",
     "confirm": "abctl.cli.admin:confirm",
     "rollback": "abctl.cli.admin:rollback",
@@ -31,22 +32,10 @@ _COMMANDS = {
 }
 
 
-class _LazyGroup(click.Group):
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(_COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        place = _COMMANDS.get(cmd_name)
-        if place is None:
-            return None
-        module, _, name = place.partition(":")
-        command = getattr(importlib.import_module(module), name)
-        assert isinstance(command, click.Command)
-        return command
-
-
 @click.group(
-    cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+    cls=LazyGroup,
+    places=_COMMANDS,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 @click.version_option(package_name="abctl", message="%(prog)s %(version)s")
 @click.option(
@@ -63,10 +52,20 @@ class _LazyGroup(click.Group):
     metavar="A|B",
     help="With --disk: the slot set that runs there, as a virtual host knows it (default: none runs).",
 )
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path),
+    help="The folder with config.toml and root.json (default: /etc/abctl).",
+)
 @click.option("--debug", is_flag=True, help="Show tracebacks and what is done.")
 @click.pass_context
 def cli(
-    ctx: click.Context, disk: Path | None, layout: str | None, booted: SlotName | None, debug: bool
+    ctx: click.Context,
+    disk: Path | None,
+    layout: str | None,
+    booted: SlotName | None,
+    config: Path | None,
+    debug: bool,
 ) -> None:
     """A/B upgrades for hypervisor hosts: write the other slot set, try it, keep it or fall back.
 
@@ -75,7 +74,8 @@ def cli(
     \b
     Examples:
       abctl status
-      abctl upgrade https://releases.example/2.0.0/ --sha256 4f2c...
+      abctl check
+      abctl upgrade
       abctl --disk host.img disk show
 
     Exit codes: 0 done, 2 wrong command line, others as in docs/errors.md.
@@ -90,7 +90,7 @@ def cli(
         raise click.UsageError(
             "--booted goes with --disk: on the running host abctl sees for itself what runs"
         )
-    ctx.obj = Target(disk, layout, booted)
+    ctx.obj = Target(disk, layout, booted, config)
 
 
 def main() -> NoReturn:

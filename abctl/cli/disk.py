@@ -83,23 +83,24 @@ def _create(
     from abctl.cli.render import render_created  # noqa: PLC0415
     from abctl.cli.report_disk import CreateReport  # noqa: PLC0415
     from abctl.cli.wiring import locate, machine_of  # noqa: PLC0415
-    from abctl.core.record import empty_file  # noqa: PLC0415
     from abctl.core.slot import SlotName  # noqa: PLC0415
     from abctl.host.create import FirstState, create_disk  # noqa: PLC0415
     from abctl.host.layouts import read_layout  # noqa: PLC0415
-    from abctl.update.first import blank_env_files, record_creation  # noqa: PLC0415
+    from abctl.update.first import blank_config_files, blank_env_files, record_creation  # noqa: PLC0415
     from abctl.update.install import fill_slot_set, require_digest  # noqa: PLC0415
 
     began = time.monotonic()
     offer, wanted = locate(source, sha256), read_layout(layout)
     require_digest(offer)
-    state = FirstState(blank_env_files(), empty_file())
+    state = FirstState(blank_env_files(), blank_config_files())
     with (
         create_disk(image, wanted, state, size=size, force=force) as made,
         show_progress(sys.stderr, form) as on_progress,
     ):
         ports = machine_of(made).ports
-        installed = fill_slot_set(ports.slots, wanted.name, SlotName.A, offer, on_progress)
+        installed = fill_slot_set(
+            ports.slots, wanted.name, SlotName.A, offer, on_progress, unpack=ports.unpack
+        )
         record_creation(ports, installed)
     report = CreateReport(
         disk=str(image),

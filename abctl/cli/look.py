@@ -5,6 +5,7 @@ import click
 from abctl.cli.describe import describe_history, describe_rehearsal, describe_status
 from abctl.cli.options import json_option
 from abctl.cli.render import render_history, render_rehearsal, render_status
+from abctl.cli.sentences import warn_of_releases
 from abctl.cli.show import show
 from abctl.cli.wiring import Target, open_machine
 from abctl.core.slot import SlotName
@@ -34,6 +35,7 @@ def status(target: Target, as_json: bool) -> None:
             machine.ports.grub.read(),
             layout=machine.layout.name,
             disk=target.name,
+            warnings=warn_of_releases(observed.host, machine.trust.read()),
         )
     show(report, render_status, as_json=as_json)
 

@@ -2,7 +2,7 @@
 
 import click
 
-from abctl.core.units import Bytes, Digest, parse_digest, parse_size
+from abctl.core.units import Bytes, Digest, Version, parse_digest, parse_size, parse_version
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON; the schema is in schemas/.")
 
@@ -27,6 +27,18 @@ class DigestType(click.ParamType):  # type: ignore[type-arg]
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> Digest:
         try:
             return parse_digest(str(value))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+class VersionType(click.ParamType):  # type: ignore[type-arg]
+    """A version."""
+
+    name = "VERSION"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> Version:
+        try:
+            return parse_version(str(value))
         except ValueError as error:
             self.fail(str(error), param, ctx)
 

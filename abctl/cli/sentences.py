@@ -19,6 +19,7 @@ from abctl.core.bootenv import (
 from abctl.core.machine import Host, find_ended_trial
 from abctl.core.record import Entry, Happened, Record
 from abctl.core.slot import SlotName
+from abctl.core.trust_state import TrustState
 from abctl.core.units import Seconds, Version
 
 _HAPPENED = {
@@ -62,11 +63,12 @@ def say_entry(entry: Entry) -> str:
         return f"{what} was {entry.text}"
     if entry.what is Happened.CALLED_OFF and entry.text.startswith("called off"):
         return f"the trial of {what} was {entry.text}"
-    return _HAPPENED[entry.what].format(
+    told = _HAPPENED[entry.what].format(
         release=name_release(entry.version),
         slot_set=entry.slot_set or "?",
         text=entry.text or "no reason is known",
     )
+    return f"{told}; {entry.text}" if entry.what is Happened.INSTALLED and entry.text else told
 
 
 def find_entry(record: Record, what: Happened, slot_set: SlotName | None = None) -> Entry | None:
@@ -75,6 +77,25 @@ def find_entry(record: Record, what: Happened, slot_set: SlotName | None = None)
         if entry.what is what and slot_set in (None, entry.slot_set):
             return entry
     return None
+
+
+def warn_of_releases(host: Host, trust: TrustState) -> tuple[str, ...]:
+    """Return what an admin should know of the releases in the slot sets: recalled, overridden, not signed."""
+    warnings = []
+    for name in SlotName:
+        version = host.env[name].version
+        if version is None or host.env[name].state is SlotState.EMPTY:
+            continue
+        where = f"{version} in slot set {name}"
+        if version in trust.recalled:
+            reason = trust.recalled[version] or "no reason is known"
+            warnings.append(
+                f"{where} was recalled by its publisher: {reason}; take another with 'abctl upgrade'"
+            )
+        installed = find_entry(host.record, Happened.INSTALLED, name)
+        if installed and installed.version == version and installed.text:
+            warnings.append(f"{where}: {installed.text}")
+    return tuple(warnings)
 
 
 # --- the next power-on ------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from abctl.core.machine import Host, Settle, find_ended_trial, transition
 from abctl.core.slot import SlotName
 from abctl.core.units import Seconds
 
-_UPGRADE = "upgrade SOURCE --sha256 HEX"
+_UPGRADE = "upgrade"
 
 
 @dataclass(frozen=True, slots=True)

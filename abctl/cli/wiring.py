@@ -11,19 +11,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from abctl.core import record, trust_state
 from abctl.core.events import Running
 from abctl.core.slot import Part, Slot, SlotName
 from abctl.core.units import Digest, Version, parse_version
 from abctl.errors import AbctlError
+from abctl.update.memory import ConfigRecord, ConfigTrust
 from abctl.update.operate import Ports
 
 if TYPE_CHECKING:
     from abctl.core.layout import Layout
+    from abctl.core.release import Compression
     from abctl.host.block import ExtentVolume
     from abctl.host.disk import Disk
     from abctl.host.fetching import Fetching
     from abctl.host.scripts import GrubFiles
-    from abctl.ports import Offer
+    from abctl.ports import Offer, Reader
 
 VERSION_FILE = "/opt/ic/share/version.txt"
 KERNEL_FILE = "/vmlinuz"
@@ -32,11 +35,15 @@ _VERSION_FILE_MAX = 256  # bytes
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What the user named: a disk and how it is laid out, or by default the running host."""
+    """What the user named: a disk and how it is laid out, or by default the running host.
+
+    ``config`` is the folder of the configuration, None for that of this host.
+    """
 
     disk: Path | None = None
     layout: str | None = None
     booted: SlotName | None = None
+    config: Path | None = None
 
     @property
     def name(self) -> str | None:
@@ -58,6 +65,7 @@ class Machine:
     layout: Layout
     has_kernel: Callable[[SlotName], bool]
     grub_files: Callable[[], GrubFiles]
+    trust: ConfigTrust
     reboot: Callable[[], None] | None = None
 
 
@@ -66,10 +74,15 @@ def open_machine(target: Target, *, write: bool) -> Iterator[Machine]:
     """Open what the user named; with ``write`` nobody else may change it meanwhile."""
     with ExitStack() as stack:
         if write:
-            from abctl.host.lock import lock_disk, lock_host  # noqa: PLC0415
-
-            stack.enter_context(lock_disk(target.disk) if target.disk else lock_host())
+            stack.enter_context(lock_machine(target))
         yield _open_disk(target, target.disk) if target.disk else _open_host(target)
+
+
+def lock_machine(target: Target) -> AbstractContextManager[None]:
+    """Keep every other abctl from changing what the user named; raise Busy where one does already."""
+    from abctl.host.lock import lock_disk, lock_host  # noqa: PLC0415
+
+    return lock_disk(target.disk) if target.disk else lock_host()
 
 
 def _open_disk(target: Target, path: Path) -> Machine:
@@ -81,18 +94,25 @@ def _open_disk(target: Target, path: Path) -> Machine:
 def machine_of(disk: Disk, booted: SlotName | None = None) -> Machine:
     """Return a disk that is worked on from outside, as a machine."""
     from abctl.host.clock import now  # noqa: PLC0415
-    from abctl.host.disk import DiskGrubPartition, DiskRecord, DiskSlots  # noqa: PLC0415
+    from abctl.host.disk import DiskConfigFile, DiskGrubPartition, DiskSlots  # noqa: PLC0415
 
     slots = DiskSlots(disk)
     ports = Ports(
         grub=DiskGrubPartition(disk),
         slots=slots,
-        records=DiskRecord(disk),
+        records=ConfigRecord(DiskConfigFile(disk, record.PATH, record.FILE_SIZE)),
         running=Running.all_of(booted),
         now=now,
         version_in=lambda name: _read_version(slots, name),
+        unpack=_unpack,
     )
-    return Machine(ports, disk.layout, lambda name: _has_kernel(slots, name), lambda: _disk_grub_files(disk))
+    return Machine(
+        ports,
+        disk.layout,
+        lambda name: _has_kernel(slots, name),
+        lambda: _disk_grub_files(disk),
+        ConfigTrust(DiskConfigFile(disk, trust_state.PATH, trust_state.FORM.file_size)),
+    )
 
 
 def _disk_grub_files(disk: Disk) -> GrubFiles:
@@ -104,8 +124,8 @@ def _disk_grub_files(disk: Disk) -> GrubFiles:
 def _open_host(target: Target) -> Machine:
     from abctl.host.disk import choose_layout  # noqa: PLC0415
     from abctl.host.live import (  # noqa: PLC0415
+        LiveConfigFile,
         LiveGrubPartition,
-        LiveRecordStore,
         LiveSlots,
         LiveSystem,
         check_started_by_grub,
@@ -118,12 +138,16 @@ def _open_host(target: Target) -> Machine:
     ports = Ports(
         grub=LiveGrubPartition(),
         slots=slots,
-        records=LiveRecordStore(),
+        records=ConfigRecord(LiveConfigFile(record.PATH, record.FILE_SIZE)),
         running=system.running(),
         now=system.now,
         version_in=lambda name: _read_version(slots, name),
+        unpack=_unpack,
     )
-    return Machine(ports, layout, lambda name: _has_kernel(slots, name), _live_grub_files, system.reboot)
+    trust = ConfigTrust(LiveConfigFile(trust_state.PATH, trust_state.FORM.file_size))
+    return Machine(
+        ports, layout, lambda name: _has_kernel(slots, name), _live_grub_files, trust, system.reboot
+    )
 
 
 def _live_grub_files() -> GrubFiles:
@@ -136,9 +160,19 @@ def _live_grub_files() -> GrubFiles:
 
 def locate(source: str, sha256: Digest | None, fetching: Fetching | None = None) -> Offer:
     """Return the release that the user named; raise SourceProblem or BadRelease."""
+    from abctl.host.remote import make_confined_source  # noqa: PLC0415
     from abctl.host.source import locate_release  # noqa: PLC0415
 
-    return locate_release(source, sha256, fetching)
+    return locate_release(source, sha256, fetching, make_confined_source)
+
+
+@contextmanager
+def _unpack(reader: Reader, compression: Compression, name: str) -> Iterator[Reader]:
+    """Unpack in a process without rights."""
+    from abctl.host.unpacked import unpack_confined  # noqa: PLC0415
+
+    with unpack_confined(reader, compression, name) as plain:
+        yield plain
 
 
 # --- files in slots that are not mounted ------------------------------------------------------------
