@@ -20,6 +20,10 @@ ABCTL = REPOSITORY / ".venv/bin/abctl"
 KERNEL = REPOSITORY / ".cache/kernel/vmlinuz"
 OUT = REPOSITORY / "demo-out"
 LAYOUT = "hostos-small"
+CONFIG = "etc"  # what would be /etc/abctl on the host
+REPO = "repo"
+ONLINE = ("--online-key", "online.key")
+SIGNING = ("--key", "targets.key", *ONLINE)
 RELEASES = {"1.0.0": True, "2.0.0": True, "3.0.0": False, "3.0.1": True}  # version: does it prove healthy?
 
 
@@ -40,8 +44,8 @@ class Story:
     def abctl(self, *arguments: str, fails: bool = False) -> None:
         """Run a command on the virtual host and show it; ``fails`` says that it must be refused."""
         booted = ("--booted", self.host.booted) if self.host.booted else ()
-        target = () if arguments[0] == "disk" else ("--disk", self.host.image.name, *booted)
-        shown = ["abctl", *target, *arguments]
+        where = ("--disk", self.host.image.name, *booted, "--config", CONFIG)
+        shown = ["abctl", *(() if arguments[0] in ("disk", "release") else where), *arguments]
         print(_bold("$ " + shlex.join(shown)), flush=True)
         done = subprocess.run([ABCTL, *shown[1:]], cwd=self.host.image.parent, check=False)
         if bool(done.returncode) != fails:
@@ -63,19 +67,25 @@ def main() -> None:
     OUT.mkdir()
     print("Building four releases (real ext4 systems with a real kernel) ...", flush=True)
     releases = {version: _build(version, healthy) for version, healthy in RELEASES.items()}
-    with _serve(OUT / "releases") as server:
-        _tell(Story(VirtualHost(OUT / "host.img")), releases, server.url)
+    (OUT / REPO).mkdir()
+    with _serve(OUT / REPO) as server:
+        _tell(Story(VirtualHost(OUT / "host.img")), releases["1.0.0"], server.url)
     print(_bold(f"\nThe whole story took {time.monotonic() - began:.0f} s; the disk is {OUT / 'host.img'}."))
 
 
-def _tell(story: Story, releases: dict[str, Release], url: str) -> None:
+def _tell(story: Story, first: Release, url: str) -> None:
     host = story.host
 
-    def source(version: str) -> tuple[str, ...]:
-        return f"{url}/{version}/", "--sha256", releases[version].manifest_sha256
+    story.chapter("The publisher: keys, a repository, and two of three signatures under its root")
+    for name in ("root-1", "root-2", "root-3", "targets", "online"):
+        story.abctl("release", "keys", "new", f"{name}.key", "--no-passphrase")
+    roots = [word for number in (1, 2, 3) for word in ("--root", f"root-{number}.key.pub")]
+    others = ("--targets", "targets.key.pub", "--online", "online.key.pub")
+    story.abctl("release", "keys", "init", REPO, *roots, "--root-threshold", "2", *others)
+    story.abctl("release", "keys", "sign", REPO, "--key", "root-1.key", "--key", "root-3.key")
+    story.abctl("release", "publish", REPO, "releases/1.0.0", *SIGNING)
 
-    story.chapter("A new host: a disk with two slot sets, release 1.0.0 in A")
-    first = releases["1.0.0"]
+    story.chapter("A new host: a disk with two slot sets, release 1.0.0 in A, and what it trusts")
     story.abctl(
         "disk",
         "create",
@@ -88,20 +98,27 @@ def _tell(story: Story, releases: dict[str, Release], url: str) -> None:
         first.manifest_sha256,
     )
     story.abctl("disk", "show", host.image.name)
+    _configure(OUT / CONFIG, OUT / REPO, url)
     story.power_on()
     story.abctl("status")
 
-    story.chapter("Upgrade to 2.0.0: first what would happen, then for real")
-    story.abctl("upgrade", *source("2.0.0"), "--dry-run")
-    story.abctl("upgrade", *source("2.0.0"))
+    story.chapter("2.0.0 is published: first what would happen, then for real")
+    story.abctl("release", "publish", REPO, "releases/2.0.0", *SIGNING)
+    story.abctl("check")
+    story.abctl("upgrade", "--dry-run")
+    story.abctl("upgrade")
     story.abctl("rehearse", "--boots", "5")
 
     story.chapter("Power on: the trial runs and is confirmed")
     story.power_on()
     story.abctl("confirm")
 
-    story.chapter("Upgrade to 3.0.0, which never proves healthy")
-    story.abctl("upgrade", *source("3.0.0"))
+    story.chapter(
+        "3.0.0 is published for a few hosts first; an admin does not want to wait. It never gets healthy"
+    )
+    story.abctl("release", "publish", REPO, "releases/3.0.0", *SIGNING, "--rollout", "0.1%@1h,100%@3d")
+    story.abctl("upgrade", fails=True)
+    story.abctl("upgrade", "3.0.0", "--override", "wave")
     for _ in range(3):
         story.power_on()
     print("   nobody confirmed: the attempts are used up")
@@ -110,11 +127,13 @@ def _tell(story: Story, releases: dict[str, Release], url: str) -> None:
     story.abctl("settle")
     story.abctl("status")
 
-    story.chapter("3.0.0 is offered again, and refused")
-    story.abctl("upgrade", *source("3.0.0"), fails=True)
+    story.chapter("3.0.0 is refused here from now on, and its publisher recalls it for all")
+    story.abctl("upgrade", "3.0.0", "--override", "wave", fails=True)
+    story.abctl("release", "revoke", REPO, "3.0.0", *SIGNING, "--reason", "its network never comes up")
 
     story.chapter("3.0.1 mends it: upgrade, power on, confirm")
-    story.abctl("upgrade", *source("3.0.1"))
+    story.abctl("release", "publish", REPO, "releases/3.0.1", *SIGNING)
+    story.abctl("upgrade")
     story.power_on()
     story.abctl("confirm")
 
@@ -125,6 +144,14 @@ def _tell(story: Story, releases: dict[str, Release], url: str) -> None:
 
     story.chapter("What was written, and when")
     story.abctl("history")
+
+
+def _configure(folder: Path, repository: Path, url: str) -> None:
+    """Give the host what comes with its image: where releases are, and whose signatures count."""
+    folder.mkdir()
+    shutil.copy(repository / "metadata/1.root.json", folder / "root.json")
+    (folder / "config.toml").write_text(f'[repository]\nmirrors = ["{url}/"]\n')
+    print(f"   {folder.name}/config.toml names the repository, {folder.name}/root.json is its root")
 
 
 def _build(version: str, healthy: bool) -> Release:
@@ -144,6 +171,9 @@ class _Server(http.server.ThreadingHTTPServer):
     def __exit__(self, *_: object) -> None:
         self.shutdown()
         self.server_close()
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Who looks whether a file is there hangs up before its end, and that is no news."""
 
     @property
     def url(self) -> str:

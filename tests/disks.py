@@ -15,21 +15,23 @@ from typing import Any
 
 import pytest
 
+from abctl.core import record
 from abctl.core.bootenv import BootEnv, EnvFiles, encode, encode_older
 from abctl.core.found import Extent
 from abctl.core.layout import Role
-from abctl.core.record import empty_file
 from abctl.core.slot import Part, Slot, SlotName
 from abctl.core.units import Bytes
 from abctl.errors import DiskUnusable
 from abctl.host.block import ExtentVolume
 from abctl.host.create import FirstState, create_disk
-from abctl.host.disk import open_disk
+from abctl.host.disk import Disk, DiskConfigFile, open_disk
 from abctl.host.layouts import read_layout
 from abctl.host.loop import attach_loop
+from abctl.update.first import blank_config_files
+from abctl.update.memory import ConfigRecord
 
 BLOCK = encode(BootEnv(SlotName.A))
-STATE = FirstState(EnvFiles(BLOCK, BLOCK, encode_older(BootEnv(SlotName.A))), empty_file())
+STATE = FirstState(EnvFiles(BLOCK, BLOCK, encode_older(BootEnv(SlotName.A))), blank_config_files())
 
 _LVM_CONFIG = (
     'backup{backup=0 archive=0} activation{monitoring=0} devices{global_filter=["a|.*|"] hints="none"}'
@@ -160,3 +162,7 @@ def flip(path: Path, offset: int, value: int = 0xFF) -> None:
         found = file.read(1)[0]
         file.seek(offset)
         file.write(bytes([found ^ value]))
+
+
+def record_of(disk: Disk) -> ConfigRecord:
+    return ConfigRecord(DiskConfigFile(disk, record.PATH, record.FILE_SIZE))

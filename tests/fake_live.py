@@ -2,11 +2,13 @@
 
 from pathlib import Path
 
+from abctl.core import record
 from abctl.core.layout import Layout, LogicalVolume, Role
 from abctl.core.slot import ALL_SLOTS, Part, Slot, SlotName
 from abctl.core.slots_cfg import mapped_name
 from abctl.core.units import MIB
-from abctl.host.live import LivePaths
+from abctl.host.live import LiveConfigFile, LivePaths
+from abctl.update.memory import ConfigRecord
 
 SLOT_SIZE = 2 * MIB
 _ESCAPED = {" ": r"\040", "\t": r"\011", "\n": r"\012", "\\": r"\134"}
@@ -111,3 +113,7 @@ class FakeHost:
 
 
 B_ROOT, B_BOOT = Slot(SlotName.B, Part.ROOT), Slot(SlotName.B, Part.BOOT)
+
+
+def live_record(paths: LivePaths) -> ConfigRecord:
+    return ConfigRecord(LiveConfigFile(record.PATH, record.FILE_SIZE, paths))

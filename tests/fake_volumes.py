@@ -45,8 +45,10 @@ class Snapshot:
 class MemoryDisk:
     """Slot set A runs and is the primary; B holds an older release. Implements the ports of a whole disk."""
 
-    def __init__(self, var_size: int = SLOT_SIZES[Part.VAR]) -> None:
-        sizes = {**SLOT_SIZES, Part.VAR: var_size}
+    def __init__(
+        self, var_size: int = SLOT_SIZES[Part.VAR], *, root_size: int = SLOT_SIZES[Part.ROOT]
+    ) -> None:
+        sizes = {**SLOT_SIZES, Part.VAR: var_size, Part.ROOT: root_size}
         self.slots = {slot: bytearray(_old_content(slot, sizes[slot.part])) for slot in ALL_SLOTS}
         env = BootEnv(
             primary=SlotName.A,
@@ -63,6 +65,7 @@ class MemoryDisk:
         self.unwritable: frozenset[Copy] = frozenset()
         self.space: int | None = None  # bytes that can be written before the disk is full
         self.flipped: tuple[Slot, int] | None = None  # a byte that is not kept as written
+        self.unreadable: tuple[Slot, int] | None = None  # a byte that cannot be read until it is written
         self.written = 0
         self.interrupt_in: int | None = None  # accesses to the disk until somebody presses Ctrl-C
 
@@ -197,6 +200,8 @@ class _Volume:
         assert 0 <= offset <= offset + len(data) <= self.size
         self._disk.access()
         self._bytes[offset : offset + len(data)] = data
+        if self._is_unreadable(offset, len(data)):
+            self._disk.unreadable = None
         if self._disk.flipped and self._disk.flipped[0] == self._slot:
             place = self._disk.flipped[1]
             if offset <= place < offset + len(data):
@@ -208,7 +213,13 @@ class _Volume:
     def read_back(self, offset: int, buffer: memoryview) -> None:
         assert 0 <= offset <= offset + len(buffer) <= self.size
         self._disk.access()
+        if self._is_unreadable(offset, len(buffer)):
+            raise WriteFailed(f"{self.name} cannot be read: the disk reports an I/O error")
         buffer[:] = self._bytes[offset : offset + len(buffer)]
+
+    def _is_unreadable(self, offset: int, length: int) -> bool:
+        bad = self._disk.unreadable
+        return bad is not None and bad[0] == self._slot and offset <= bad[1] < offset + length
 
 
 @dataclass

@@ -30,9 +30,13 @@ INSTALL = "tests/test_install.py::"
 ENV = "tests/test_bootenv.py::"
 DEFECTS = "tests/test_defects.py::test_"
 ON_DISK = "tests/test_defects_on_disk.py::test_"
+CHUNKS, FLIPS = "tests/test_chunk_install.py::test_", "tests/test_chunk_flips.py::test_"
+POWER_CUTS = "tests/test_kills.py::test_power_cuts_at_random_moments_never_arm_what_is_wrong"
 SELECT, STATE, GRUB = "grub/select.cfg", "grub/state.cfg", "grub/grub.cfg"
 MACHINE, PERFORM, BOOTENV = "abctl/core/machine.py", "abctl/update/perform.py", "abctl/core/bootenv.py"
 SLOTWRITER, DISK = "abctl/update/slotwriter.py", "abctl/host/disk.py"
+CHUNK_WRITER, CHUNK_INSTALL = "abctl/update/chunk_writer.py", "abctl/update/chunk_install.py"
+SURVEY, FETCH = "abctl/update/survey.py", "abctl/update/fetch.py"
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,10 +170,10 @@ MUTANTS = (
         """\
             written = write_release(payloads, job.work)
             took = time.monotonic() - began
-            apply(ports, InstallVerified(ports.now(), job.gate.known, job.plan.sha256, written, took))
+            apply(ports, job.verified(written, took))
 """,
         """\
-            apply(ports, InstallVerified(ports.now(), job.gate.known, job.plan.sha256, written, took))
+            apply(ports, job.verified(written, took))
             written = write_release(payloads, job.work)
             took = time.monotonic() - began
 """,
@@ -325,9 +329,159 @@ MUTANTS = (
     Mutant(
         "no lock is taken",
         "abctl/cli/wiring.py",
-        "stack.enter_context(lock_disk(target.disk) if target.disk else lock_host())",
+        "stack.enter_context(lock_machine(target))",
         "pass",
         (f"{ON_DISK}d10_whoever_changes_a_disk_has_it_alone",),
+    ),
+    Mutant(
+        "a chunk that was read back is not compared",
+        CHUNK_WRITER,
+        "        if not is_right:",
+        "        if is_right is None:",
+        (f"{FLIPS}a_write_that_lies_is_caught_and_the_chunk_named",),
+    ),
+    Mutant(
+        "the last chunks are not read back",
+        CHUNK_WRITER,
+        "            self._workers.submit(self._check, *place)",
+        "            pass",
+        (f"{FLIPS}a_write_that_lies_is_caught_and_the_chunk_named",),
+    ),
+    Mutant(
+        "the last chunks are not flushed",
+        CHUNK_WRITER,
+        "        self._volume.flush()\n        for place in self._take_fresh():",
+        "        for place in self._take_fresh():",
+        (f"{POWER_CUTS}[full-0]",),
+    ),
+    Mutant(
+        "chunks are read back before they are flushed",
+        CHUNK_WRITER,
+        "        try:\n            self._volume.flush()\n        finally:",
+        "        try:\n            pass\n        finally:",
+        (f"{POWER_CUTS}[full-0]", f"{POWER_CUTS}[full-1]"),
+    ),
+    Mutant(
+        "flushes are far between",
+        CHUNK_WRITER,
+        "FLUSH_EVERY = 8 * MIB",
+        "FLUSH_EVERY = 128 * MIB",
+        ("tests/test_kills.py::test_a_cut_that_takes_the_whole_cache_costs_no_more_than_32_mib",),
+    ),
+    Mutant(
+        "the head of Boot is written with the other chunks",
+        CHUNK_WRITER,
+        "min(HEAD_SIZE, index.image_size) if slot.part is Part.BOOT else 0",
+        "0",
+        (f"{CHUNKS}the_head_of_boot_is_written_after_all_else_was_read_back",),
+    ),
+    Mutant(
+        "the digest of a frame is not compared",
+        CHUNK_INSTALL,
+        "    if digest != expected:",
+        "    if not digest:",
+        (f"{FLIPS}a_bit_in_a_frame_of_an_image_is_caught_and_the_chunk_named",),
+    ),
+    Mutant(
+        "what comes out of a seed is believed",
+        CHUNK_INSTALL,
+        "        if hashlib.sha256(buffer).digest() != self._index.digest_of(chunk):",
+        "        if not buffer:",
+        (f"{FLIPS}a_bit_in_a_seed_is_mended_by_fetching",),
+    ),
+    Mutant(
+        "chunks that a seed does not make are left out",
+        CHUNK_INSTALL,
+        "        if not self._missed:\n",
+        "        if self._missed:\n",
+        (f"{CHUNKS}where_the_seed_differs_the_chunk_is_fetched_in_full_and_a_remark_says_so",),
+    ),
+    Mutant(
+        "falling back is not bounded",
+        CHUNK_INSTALL,
+        "        self._image.ledger.plan(more, remark)\n",
+        "",
+        (f"{CHUNKS}falling_back_to_more_than_is_allowed_stops_and_arms_nothing",),
+    ),
+    Mutant(
+        "a delta is fetched to its end, however wrong the seed is",
+        CHUNK_INSTALL,
+        "return missed + self._made >= _ENOUGH_TO_JUDGE and missed > self._made",
+        "return missed < 0",
+        (f"{CHUNKS}of_a_delta_whose_seed_is_another_one_most_is_not_even_fetched",),
+    ),
+    Mutant(
+        "a failed write is taken for a bad seed",
+        CHUNK_INSTALL,
+        "            if chunk in wanted and self._put_if_right(chunk, buffer):\n"
+        "                wanted.remove(chunk)\n",
+        "            with suppress(WriteProblem):\n"
+        "                if chunk in wanted and self._put_if_right(chunk, buffer):\n"
+        "                    wanted.remove(chunk)\n",
+        (f"{CHUNKS}a_full_disk_is_not_taken_for_a_bad_seed",),
+    ),
+    Mutant(
+        "the survey finds every chunk",
+        SURVEY,
+        "            if hashlib.sha256(buffer).digest() == self._index.digest_of(chunk):",
+        "            if buffer:",
+        (f"{CHUNKS}each_way_brings_exactly_the_images_for_the_bytes_of_the_plan",),
+    ),
+    Mutant(
+        "the survey finds nothing, and an installation starts over",
+        SURVEY,
+        "                self._there[chunk] = 1",
+        "                self._there[chunk] = 0",
+        (f"{CHUNKS}after_ctrl_c_only_what_was_in_flight_is_fetched_again",),
+    ),
+    Mutant(
+        "the heads count as there although they are about to go",
+        SURVEY,
+        "range(-(-HEAD_SIZE // index.chunk_size), index.count)",
+        "range(index.count)",
+        (f"{CHUNKS}what_stands_in_the_slots_already_is_not_fetched_again",),
+    ),
+    Mutant(
+        "what is planned does not add up",
+        FETCH,
+        "        self.planned += count",
+        "        self.planned = count",
+        (f"{CHUNKS}more_than_is_allowed_is_refused_before_anything_is_written",),
+    ),
+    Mutant(
+        "what is fetched is not counted",
+        FETCH,
+        "        self._ledger.fetched += count",
+        "        self._ledger.fetched += 0",
+        (f"{CHUNKS}each_way_brings_exactly_the_images_for_the_bytes_of_the_plan",),
+    ),
+    Mutant(
+        "a server without ranges costs no more than others",
+        "abctl/core/ways.py",
+        "    if ranges and not has_ranges:",
+        "    if not ranges:",
+        (f"{CHUNKS}what_a_server_without_ranges_sends_for_nothing_counts",),
+    ),
+    Mutant(
+        "a slot that is smaller than the seed is taken for one",
+        "abctl/update/chunked.py",
+        " < self.delta.seed_size:",
+        " < 0:",
+        (f"{CHUNKS}a_delta_that_does_not_apply_says_why_and_blocks_take_over",),
+    ),
+    Mutant(
+        "an error in a worker is lost",
+        "abctl/update/pool.py",
+        "            self._error = self._error or error",
+        "            pass",
+        (f"{FLIPS}a_bit_in_a_frame_of_an_image_is_caught_and_the_chunk_named",),
+    ),
+    Mutant(
+        "a frame that holds too little is taken",
+        "abctl/update/zstd.py",
+        "        if count != len(out):",
+        "        if count > len(out):",
+        (f"{CHUNKS}a_frame_that_does_not_fill_the_buffer_is_no_frame",),
     ),
 )
 

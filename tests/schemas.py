@@ -12,7 +12,16 @@ from typing import Any
 from pydantic import BaseModel, TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode
 
-from abctl.cli import progress_json, report, report_disk, report_release, report_upgrade
+from abctl.cli import (
+    progress_json,
+    report,
+    report_disk,
+    report_offers,
+    report_published,
+    report_release,
+    report_upgrade,
+)
+from abctl.core.config import Config
 from abctl.core.layout_file import LayoutForm
 from abctl.core.release import Manifest
 from tests.errors_page import make_errors_page
@@ -20,7 +29,7 @@ from tests.errors_page import make_errors_page
 ROOT = Path(__file__).resolve().parents[1]
 
 # What users write, then what commands print.
-INPUTS: dict[str, type[BaseModel]] = {"manifest": Manifest, "layout": LayoutForm}
+INPUTS: dict[str, type[BaseModel]] = {"manifest": Manifest, "layout": LayoutForm, "config": Config}
 OUTPUTS: dict[str, type[report.Report]] = {
     "status": report.StatusReport,
     "history": report.HistoryReport,
@@ -31,6 +40,13 @@ OUTPUTS: dict[str, type[report.Report]] = {
     "check": report_disk.CheckReport,
     "create": report_disk.CreateReport,
     "build": report_release.BuildReport,
+    "key": report_published.NewKeyReport,
+    "keys": report_published.KeysReport,
+    "publish": report_published.PublishReport,
+    "releases": report_published.ReleasesReport,
+    "release": report_published.ReleaseReport,
+    "audit": report_published.AuditReport,
+    "offers": report_offers.OffersReport,
 }
 # A line each, of a stream.
 LINES: dict[str, Any] = {"progress": progress_json.ProgressLine}

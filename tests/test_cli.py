@@ -345,6 +345,7 @@ def test_a_mounted_slot_is_not_written(
     assert_refused(guest, said, before, 14, slot, str(point))
 
 
+@pytest.mark.slow
 def test_a_server_that_fails_has_its_own_code(
     guest: Machine, server: HostileServer, releases: dict[tuple[str, str], Release]
 ) -> None:
@@ -357,6 +358,7 @@ def test_a_server_that_fails_has_its_own_code(
         assert_refused(guest, said, before, code, "127.0.0.1")
 
 
+@pytest.mark.slow
 def test_a_body_that_is_cut_leaves_the_running_system_and_says_what_is_left(
     guest: Machine, server: HostileServer, releases: dict[tuple[str, str], Release]
 ) -> None:

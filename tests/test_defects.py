@@ -40,10 +40,10 @@ from abctl.errors import (
     VersionRefused,
 )
 from abctl.host.layouts import read_layout
-from abctl.host.live import LiveGrubPartition, LiveRecordStore, LiveSlots, LiveSystem
+from abctl.host.live import LiveGrubPartition, LiveSlots, LiveSystem
 from abctl.update.install import install
 from abctl.update.operate import Ports, apply, settle
-from tests.fake_live import FakeHost
+from tests.fake_live import FakeHost, live_record
 from tests.fake_volumes import LAYOUT, SLOT_SIZES, LazySlots, MemoryDisk, make_images
 from tests.grubs import Boot, assert_predicted, real_grub
 from tests.invariants import check
@@ -335,7 +335,7 @@ def live_ports(host: FakeHost) -> Ports:
     return Ports(
         grub=LiveGrubPartition(host.paths),
         slots=LiveSlots(host.layout, host.paths),
-        records=LiveRecordStore(host.paths),
+        records=live_record(host.paths),
         running=system.running(),
         now=system.now,
         version_in=lambda _: None,

@@ -35,6 +35,8 @@ from tests.test_cli import ABCTL, Machine, assert_fails, run
 from tests.test_defects import start_real_grub
 from tests.world import Content, State, World
 
+pytestmark = pytest.mark.slow
+
 A, B = SlotName.A, SlotName.B
 
 

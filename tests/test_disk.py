@@ -13,7 +13,7 @@ from abctl.core.units import MIB, Seconds
 from abctl.errors import WriteFailed
 from abctl.host.block import ExtentVolume
 from abctl.host.create import create_disk
-from abctl.host.disk import DiskGrubPartition, DiskRecord, DiskSlots, check_disk, open_disk
+from abctl.host.disk import DiskGrubPartition, DiskSlots, check_disk, open_disk
 from abctl.host.layouts import read_layout
 from tests.disks import (
     B_ROOT,
@@ -24,6 +24,7 @@ from tests.disks import (
     copy_of,
     cut_out,
     place_of,
+    record_of,
     run,
 )
 
@@ -85,7 +86,7 @@ def test_a_destroyed_grub_partition_stops_nothing_else(image: Path) -> None:
     assert DiskGrubPartition(disk).read() == EnvFiles(None, None, None)
     with pytest.raises(WriteFailed, match="grub is damaged"):
         DiskGrubPartition(disk).overwrite(Copy.FIRST, BLOCK)
-    assert DiskRecord(disk).read() == Record()
+    assert record_of(disk).read() == Record()
     DiskSlots(disk).check_unused(B_ROOT)
 
 
@@ -94,14 +95,14 @@ def test_a_destroyed_config_volume_means_an_empty_record(image: Path) -> None:
     with ExtentVolume(image, [place], "config", writable=True) as volume:
         volume.write(0, memoryview(b"\xff" * 4 * MIB))
     disk = open_disk(image)
-    assert DiskRecord(disk).read() == Record()
-    with pytest.raises(WriteFailed, match="the record cannot be written: the ext4 file system on config"):
-        DiskRecord(disk).write(Record(serial=1))
+    assert record_of(disk).read() == Record()
+    with pytest.raises(WriteFailed, match="abctl/record cannot be written: the ext4 file system on config"):
+        record_of(disk).write(Record(serial=1))
     assert DiskGrubPartition(disk).read() == STATE.env
 
 
 def test_the_record_survives_a_torn_write(image: Path) -> None:
-    records = DiskRecord(open_disk(image))
+    records = record_of(open_disk(image))
     written = []
     for serial in (1, 2, 3):
         entry = Entry(Seconds(serial), Happened.INSTALLED, SlotName.B)

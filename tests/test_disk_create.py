@@ -100,7 +100,7 @@ def test_the_grub_partition_holds_the_shipped_scripts_and_three_copies(image: Pa
 def test_the_record_is_in_one_piece(image: Path) -> None:
     part = cut_out(image, Role.CONFIG)
     run("debugfs", "-R", f"dump abctl/record {image.parent / 'record'}", part)
-    assert (image.parent / "record").read_bytes() == STATE.record
+    assert (image.parent / "record").read_bytes() == STATE.config["abctl/record"]
     with open_disk(image).open_file(Role.CONFIG, "abctl/record") as file:
         assert [extent.length for extent in file.extents] == [64 * 1024]
 

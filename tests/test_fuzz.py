@@ -15,6 +15,8 @@ from tests.fuzz.hunt import Hunter, read_last
 from tests.fuzz.target import Target, meet
 from tests.fuzz.targets import TARGETS
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("name", TARGETS)
 def test_whatever_comes_is_refused_in_a_sentence(name: str, tmp_path: Path) -> None:

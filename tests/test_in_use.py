@@ -18,7 +18,7 @@ from abctl.core.record import Record
 from abctl.core.slot import ALL_SLOTS, Slot
 from abctl.errors import InUse
 from abctl.host.create import create_disk
-from abctl.host.disk import Disk, DiskGrubPartition, DiskRecord, DiskSlots, open_disk
+from abctl.host.disk import Disk, DiskGrubPartition, DiskSlots, open_disk
 from abctl.host.layouts import read_layout
 from tests.disks import (
     A_BOOT,
@@ -33,6 +33,7 @@ from tests.disks import (
     copy_of,
     needs_loop,
     place_of,
+    record_of,
     run,
 )
 
@@ -118,9 +119,9 @@ def test_a_mounted_volume_is_not_written_behind_the_back_of_its_file_system(
     with attached(image, place_of(image, Role.CONFIG)) as device, mounted(device, tmp_path / "folder"):
         DiskGrubPartition(disk).overwrite(Copy.SECOND, BLOCK)
         with pytest.raises(InUse, match="config is mounted"):
-            DiskRecord(disk).write(Record(serial=1))
+            record_of(disk).write(Record(serial=1))
     with attached(image, place_of(image, Role.GRUB)) as device, claimed(device):
-        DiskRecord(disk).write(Record(serial=1))
+        record_of(disk).write(Record(serial=1))
         with pytest.raises(InUse, match="grub is open in another program"):
             DiskGrubPartition(disk).overwrite(Copy.SECOND, BLOCK)
         assert DiskGrubPartition(disk).read() == STATE.env

@@ -16,12 +16,11 @@ from abctl.errors import DiskUnusable, WriteFailed
 from abctl.host.layouts import read_layout
 from abctl.host.live import (
     LiveGrubPartition,
-    LiveRecordStore,
     LiveSlots,
     LiveSystem,
 )
 from abctl.update.operate import Ports, apply, observe, settle
-from tests.fake_live import FakeHost
+from tests.fake_live import FakeHost, live_record
 
 A, B = SlotName.A, SlotName.B
 LAYOUTS = ("hostos", "guestos")
@@ -37,7 +36,7 @@ def ports_of(host: FakeHost) -> Ports:
     return Ports(
         grub=LiveGrubPartition(host.paths),
         slots=LiveSlots(host.layout, host.paths),
-        records=LiveRecordStore(host.paths),
+        records=live_record(host.paths),
         running=system.running(),
         now=system.now,
         version_in=lambda name: None,
@@ -145,7 +144,7 @@ def entry(number: int) -> Entry:
 
 
 def test_the_record_is_kept_in_place_half_by_half(host: FakeHost) -> None:
-    store = LiveRecordStore(host.paths)
+    store = live_record(host.paths)
     assert store.read() == Record()
     path = host.root / "boot/config" / records.PATH
     for serial in range(1, 6):
@@ -158,7 +157,7 @@ def test_the_record_is_kept_in_place_half_by_half(host: FakeHost) -> None:
 
 
 def test_a_torn_record_costs_the_last_entry_and_no_more(host: FakeHost) -> None:
-    store = LiveRecordStore(host.paths)
+    store = live_record(host.paths)
     for serial in (1, 2):
         store.write(Record(entries=(entry(serial),), serial=serial))
     with (host.root / "boot/config" / records.PATH).open("r+b") as file:
@@ -171,7 +170,7 @@ def test_without_the_config_volume_there_is_no_record_and_nothing_is_written_bel
     host: FakeHost, caplog: pytest.LogCaptureFixture
 ) -> None:
     host.unmount("/boot/config")
-    store = LiveRecordStore(host.paths)
+    store = live_record(host.paths)
     assert store.read() == Record()
     assert "not mounted on /boot/config" in caplog.text
     with pytest.raises(WriteFailed, match="mount it first"):

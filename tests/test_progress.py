@@ -364,6 +364,7 @@ def test_the_making_of_a_disk_tells_a_program_each_step(created: tuple[Path, Sai
     assert {("write", "boot"), ("read_back", "root")} <= list_steps(lines, "finished")
 
 
+@pytest.mark.slow
 def test_a_failure_in_the_middle_is_the_last_line_with_the_exit_code_and_the_sentence(
     guest: Machine, two: Release, server: HostileServer
 ) -> None:

@@ -29,9 +29,11 @@ from abctl.errors import BadLayout, BadManifest, DoesNotFit
 from abctl.update.install import Installed
 from tests import schemas, stories
 from tests.errors_page import explain, has_own_code, list_errors
+from tests.published_reports import list_published_reports
 from tests.stories import host_of, status_of
 from tests.test_draw import describe as describe_layout
 from tests.test_report import power_on
+from tests.test_signed_upgrade import make_offers
 
 SHA256 = Digest("4f" * 32)
 MANIFEST: dict[str, Any] = {
@@ -157,6 +159,9 @@ def _reports() -> Iterator[tuple[str, Report]]:
             took=1.5,
         ),
     )
+    yield from list_published_reports()
+    yield "offers", make_offers()
+    yield "offers", make_offers(disk="host.img", clock=None, recalled=None, upgrade=None, version=None)
 
 
 def test_every_report_is_as_its_schema_says() -> None:
