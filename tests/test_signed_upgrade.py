@@ -514,6 +514,11 @@ def test_options_that_do_not_go_together_are_a_wrong_command_line(
     assert host.abctl("upgrade", *options, "--sha256", "0" * 64).code == 2
 
 
+def test_mirrors_of_the_signed_repository_are_not_named_like_those_of_a_source(host: Host) -> None:
+    said = host.abctl("upgrade", "2.0.0", "--mirror", "http://mirror.example/")
+    assert (said.code, "--repository" in said.err) == (2, True)
+
+
 # --- configuration ----------------------------------------------------------------------------------
 
 

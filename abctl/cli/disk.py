@@ -3,7 +3,7 @@
 import sys
 import time
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
@@ -12,6 +12,10 @@ from abctl.cli.progress import Form, choose_form, frame_progress, progress_optio
 from abctl.cli.show import show
 from abctl.cli.wiring import Target
 from abctl.core.units import Bytes, Digest
+
+if TYPE_CHECKING:
+    from abctl.core.layout import Layout
+    from abctl.update.install import Installed
 
 _DIFFERENT = 3  # exit code of `disk check`
 
@@ -80,8 +84,6 @@ def _create(
     force: bool,
     as_json: bool,
 ) -> None:
-    from abctl.cli.render import render_created  # noqa: PLC0415
-    from abctl.cli.report_disk import CreateReport  # noqa: PLC0415
     from abctl.cli.wiring import locate, machine_of  # noqa: PLC0415
     from abctl.core.slot import SlotName  # noqa: PLC0415
     from abctl.host.create import FirstState, create_disk  # noqa: PLC0415
@@ -102,14 +104,23 @@ def _create(
             ports.slots, wanted.name, SlotName.A, offer, on_progress, unpack=ports.unpack
         )
         record_creation(ports, installed)
+    _show_created(image, made.layout, installed, time.monotonic() - began, as_json=as_json)
+
+
+def _show_created(
+    image: Path, layout: "Layout", installed: "Installed", took: float, *, as_json: bool
+) -> None:
+    from abctl.cli.render import render_created  # noqa: PLC0415
+    from abctl.cli.report_disk import CreateReport  # noqa: PLC0415
+
     report = CreateReport(
         disk=str(image),
-        layout=wanted.name,
-        size=made.layout.size,
+        layout=layout.name,
+        size=layout.size,
         used=image.stat().st_blocks * 512,
         version=installed.version,
         sha256=installed.sha256,
-        took=time.monotonic() - began,
+        took=took,
     )
     show(report, render_created, as_json=as_json)
 

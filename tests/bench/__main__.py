@@ -8,10 +8,11 @@ from dataclasses import asdict
 from pathlib import Path
 
 from abctl.core.slot import Part
+from tests.bench.flame import draw_flames
 from tests.bench.growth import SIZES, make_release, measure_growth
 from tests.bench.measure import Cost, measure
 from tests.bench.packing import FILES, describe_sizes, image, manifest_sha256, pack_all
-from tests.bench.report import write_report
+from tests.bench.report import PICTURES, write_report
 from tests.bench.server import Server, serve
 from tests.bench.slots import Restorer, Target, attach, make_disk
 from tests.bench.tools import FLOORS, LINK, REINSTALL, TOOLS, Tool, versions
@@ -39,7 +40,7 @@ def main() -> None:
         words = [word for word in asked.tools.split(",") if word]
         _run_all(asked.runs, words, with_growth=not asked.no_growth)
     if asked.command in ("report", "all"):
-        write_report(json.loads(RESULTS.read_text()))
+        print(write_report(json.loads(RESULTS.read_text())))
 
 
 def _run_all(runs: int, words: list[str], *, with_growth: bool) -> None:
@@ -47,13 +48,16 @@ def _run_all(runs: int, words: list[str], *, with_growth: bool) -> None:
         for size in SIZES:
             make_release(size)
     with serve(FILES, CACHE / "server") as server, attach(CACHE / "disk.img") as target:
-        restorer = Restorer(target, {Part.BOOT: CACHE / "boot-old.img", Part.ROOT: image("root", "v1")})
+        old = {Part.BOOT: CACHE / "boot-old.img", Part.ROOT: image("root", "v1")}
+        restorer = Restorer(target, old)
         bench = _Bench(server, target, restorer, words)
         bench.measure_in_turn(TOOLS, runs)
         bench.measure_in_turn(FLOORS, min(runs, 3))
         bench.measure_in_turn(LINK, 1)
         restorer.have_there({Part.BOOT: image("boot"), Part.ROOT: image("root")})
         bench.measure_in_turn((REINSTALL,), min(runs, 3))
+        restorer.have_there(old)
+        draw_flames(server, target, restorer, PICTURES / "flame.svg")
         growth = measure_growth(server) if with_growth else []
     RESULTS.write_text(json.dumps(_describe(bench.costs, growth), indent=1))
 

@@ -24,8 +24,8 @@ _NAMES = {
 Middles = dict[str, dict[str, float]]
 
 
-def write_report(results: dict[str, Any]) -> None:
-    """Fill the text beside this module with the tables, and draw the plots."""
+def write_report(results: dict[str, Any]) -> str:
+    """Fill the text beside this module with the tables, draw the plots, and return the goals' ratios."""
     middles = find_medians(results["costs"])
     PICTURES.mkdir(exist_ok=True)
     shown = [name for name in middles if not name.startswith("floor") and "Mbit" not in name]
@@ -45,6 +45,7 @@ def write_report(results: dict[str, Any]) -> None:
     ):
         text = text.replace(f"@{mark}@", filling)
     PAGE.write_text(text)
+    return _make_goals(middles, results)
 
 
 def find_medians(costs: list[dict[str, Any]]) -> Middles:
