@@ -112,7 +112,7 @@ def _pack_swu(new: Path) -> None:
     head = 'version = "2.0.0"; hardware-compatibility: [ "1.0" ];'
     text = f"software = {{ {head} images: ( {', '.join(entries)} ); }}\n"
     for part in ("boot", "root"):
-        text = text.replace(f"@{part}@", str((CACHE / f"device-{part}").resolve()))
+        text = text.replace(f"@{part}@", str((CACHE / f"device-{part}").absolute()))
     (folder / "sw-description").write_text(text)
     run(
         "openssl", "cms", "-sign", "-in", f"{folder}/sw-description", "-out", f"{folder}/sw-description.sig",

@@ -75,12 +75,13 @@ def _describe_machine(results: dict[str, Any]) -> str:
 
 def _make_table(middles: Middles) -> str:
     lines = [
-        "| tool | wall s | CPU s | peak RSS MiB | downloaded MiB | written MiB | temporary MiB |",
-        "|---|---|---|---|---|---|---|",
+        "| tool | wall s | CPU s | peak RSS MiB | downloaded MiB | written MiB | temporary MiB | runs |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for name, row in middles.items():
         sizes = [f"{row[unit] / _MIB:.1f}" for unit in ("rss", "downloaded", "written", "temporary")]
-        lines.append(f"| {name} | {row['wall']:.2f} | {row['cpu']:.2f} | {' | '.join(sizes)} |")
+        cells = (name, f"{row['wall']:.2f}", f"{row['cpu']:.2f}", *sizes, f"{row['runs']:.0f}")
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
