@@ -24,6 +24,8 @@ from abctl.update.decompress import decompress
 from abctl.update.stream import fill
 from tests.hostile_server import HostileServer
 
+pytestmark = pytest.mark.slow
+
 TASKS = ("ask_for_nonsense", "be_wrong", "die", "echo", "leave_early", "look_for", "refuse", "return_much")
 
 

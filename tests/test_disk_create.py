@@ -31,6 +31,8 @@ from tests.disks import (
     run,
 )
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(params=KINDS)
 def image(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
