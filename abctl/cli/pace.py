@@ -1,5 +1,6 @@
 """How fast each step of an installation goes, and the words for it that every form of progress shares."""
 
+from abctl.core.problems import clean_text
 from abctl.core.slot import Part
 from abctl.core.units import format_size
 from abctl.update.progress import Progress, Step
@@ -140,7 +141,7 @@ def say_finished(pace: Pace) -> str:
 
 def say_remark(text: str) -> str:
     """Return a remark fit for a terminal: it may name what came from outside."""
-    return "".join(char if char.isprintable() else "?" for char in text)
+    return clean_text(text)
 
 
 def say_duration(seconds: float) -> str:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from abctl import errors
+from abctl.core.problems import clean_text
 from abctl.core.units import KIB, MIB
 from abctl.errors import AbctlError, SourceProblem, TransferStalled
 
@@ -185,5 +186,4 @@ class Incoming:
 
 def clean(text: bytes) -> str:
     """Return text of an untrusted process for people: of bounded length, and nothing that moves a cursor."""
-    shown = text.decode("utf-8", "replace")[:_SHOWN_MAX]
-    return "".join(letter if letter.isprintable() else "?" for letter in shown)
+    return clean_text(text.decode("utf-8", "replace")[:_SHOWN_MAX])

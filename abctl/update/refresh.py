@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from abctl.core.problems import clean_text
 from abctl.core.trust_state import TrustState
 from abctl.core.units import Seconds, Version
 from abctl.errors import AbctlError, BadMetadata, ServerFailed, SourceNotFound, SourceProblem
@@ -18,6 +19,7 @@ from abctl.update.trust import Offering, TrustClient
 # Runs the task of this name with an argument and a source, wherever that may be.
 RunTask = Callable[[str, bytes, Source], bytes]
 TASK = "refresh"
+_SAID_MAX = 1000  # characters of what the other process says
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,15 +181,14 @@ def _parse_answer(answer: bytes) -> tuple[dict[str, bytes], AbctlError | None]:
 
 
 def _make_error(name: str, text: str) -> AbctlError:
-    kinds = {kind.__name__: kind for kind in (*_leaves(SourceProblem), *_leaves(AbctlError))}
-    clean = "".join(char if char.isprintable() else " " for char in text)[:1000]
-    return kinds.get(name, BadMetadata)(clean)
+    kinds = {kind.__name__: kind for kind in _list_below(AbctlError)}
+    return kinds.get(name, BadMetadata)(clean_text(text)[:_SAID_MAX])
 
 
-def _leaves(kind: type[AbctlError]) -> Iterator[type[AbctlError]]:
+def _list_below(kind: type[AbctlError]) -> Iterator[type[AbctlError]]:
     for child in kind.__subclasses__():
         yield child
-        yield from _leaves(child)
+        yield from _list_below(child)
 
 
 class _Files:

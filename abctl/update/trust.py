@@ -21,7 +21,7 @@ from tuf.api.exceptions import (
     RepositoryError,
     UnsignedMetadataError,
 )
-from tuf.api.metadata import Metadata, MetaFile, Root, Signed, TargetFile, Targets
+from tuf.api.metadata import Metadata, MetaFile, Signed, TargetFile, Targets
 from tuf.api.serialization import DeserializationError
 from tuf.ngclient._internal.trusted_metadata_set import TrustedMetadataSet
 from tuf.ngclient.config import EnvelopeType
@@ -371,11 +371,3 @@ def _read_offered(path: str, target: TargetFile) -> Offered:
         return Offered(terms, parse_digest(str(target.hashes.get("sha256"))))
     except ValueError as error:
         raise BadMetadata(f"targets: {path} has no SHA-256: have it published again") from error
-
-
-def read_root_version(data: bytes) -> int:
-    """Return the version of root metadata; raise BadMetadata."""
-    try:
-        return Metadata[Root].from_bytes(data).signed.version
-    except RepositoryError as error:
-        raise BadMetadata(f"this is not root metadata ({error}): have it published again") from error

@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import sys
 import threading
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from tests.bench.packing import image
@@ -27,9 +27,6 @@ class Cost:
     downloaded: int
     written: int
     temporary: int
-
-    def to_dict(self) -> dict[str, object]:
-        return asdict(self)
 
 
 def measure(tool: Tool, server: Server, target: Target, restorer: Restorer, work: Path) -> Cost:
