@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from abctl.core.problems import describe_problem
+from abctl.core.problems import describe_problems
 from abctl.errors import BadConfig
 
 CONFIG_NAME = "config.toml"
@@ -96,10 +96,9 @@ def parse_config(text: str, name: str) -> Config:
     """Return the configuration in ``text``; raise BadConfig, naming ``name`` and every wrong field."""
     try:
         values = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise BadConfig(f"{name} is not TOML: {error}") from error
     try:
         return Config.model_validate(values)
     except ValidationError as error:
-        problems = "; ".join(describe_problem(item["loc"], item["msg"]) for item in error.errors()[:8])
-        raise BadConfig(f"{name} is not sound: {problems}") from error
+        raise BadConfig(f"{name} is not sound: {describe_problems(error)}") from error

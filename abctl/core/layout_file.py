@@ -24,7 +24,7 @@ from abctl.core.layout import (
     Role,
     make_layout,
 )
-from abctl.core.problems import describe_problem
+from abctl.core.problems import describe_problems
 from abctl.core.slot import Part, SlotName
 from abctl.core.units import parse_size
 from abctl.errors import BadLayout
@@ -123,7 +123,6 @@ def parse_layout(values: dict[str, Any], where: str) -> Layout:
     try:
         return make_layout(LayoutForm.model_validate(values).model_dump(exclude_none=True))
     except ValidationError as error:
-        problems = "; ".join(describe_problem(item["loc"], item["msg"]) for item in error.errors())
-        raise BadLayout(f"{where}: {problems}") from error
+        raise BadLayout(f"{where}: {describe_problems(error)}") from error
     except BadLayout as error:
         raise BadLayout(f"{where}: {error}") from error

@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from abctl.core.problems import clean_text, describe_problem
+from abctl.core.problems import describe_problems
 from abctl.core.slot import Part
 from abctl.core.units import GIB, KIB, MIB, VERSION_MAX, Bytes, Digest, Version, parse_digest, parse_version
 from abctl.errors import BadManifest
@@ -23,8 +23,6 @@ MANIFEST_MAX = Bytes(64 * KIB)  # a real one is under 4 KiB; bounds what a hosti
 IMAGE_MAX = Bytes(1024 * GIB)  # far above any slot; bounds what a manifest can claim
 DELTA_HEADER_MAX = 64 * MIB  # a real one has some 100 KiB
 DELTAS_MAX = 16
-PROBLEMS_SHOWN = 8
-_PROBLEM_MAX = 200  # characters: the names of unknown fields come from outside
 INSTALLED_PARTS = (Part.BOOT, Part.ROOT)  # Var starts empty
 
 
@@ -181,7 +179,4 @@ def parse_manifest(data: bytes) -> Manifest:
     try:
         return Manifest.model_validate_json(data)
     except ValidationError as error:
-        problems = [describe_problem(item["loc"], item["msg"]) for item in error.errors()]
-        more = f"; and {len(problems) - PROBLEMS_SHOWN} more" if len(problems) > PROBLEMS_SHOWN else ""
-        shown = "; ".join(clean_text(problem)[:_PROBLEM_MAX] for problem in problems[:PROBLEMS_SHOWN])
-        raise BadManifest(f"the manifest is not sound: {shown}{more}") from error
+        raise BadManifest(f"the manifest is not sound: {describe_problems(error)}") from error

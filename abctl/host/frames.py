@@ -172,7 +172,7 @@ class Incoming:
         kind = getattr(errors, clean(name), None)
         if not (isinstance(kind, type) and issubclass(kind, self._peer.errors)):
             return self._peer.misbehaved("an error of an unknown kind")
-        return kind(clean(said))
+        return kind(clean(said) or f"{self._peer.name} failed and did not say why: run the command again")
 
     def _payload(self, size: int) -> bytes:
         buffer = bytearray(size)

@@ -43,7 +43,7 @@ def _read_own(path: Path) -> Layout:
 def _read_toml(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(_read_text(path))
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise BadLayout(f"{path} is not TOML: {error}") from error
 
 

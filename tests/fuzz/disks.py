@@ -91,12 +91,16 @@ def _records() -> list[bytes]:
 
 
 def seal_record(data: bytes) -> bytes:
+    return seal_half(data, HALF_SIZE)
+
+
+def seal_half(data: bytes, half_size: int) -> bytes:
     """Make the digest of the first half right."""
-    head, _, body = data[:HALF_SIZE].rstrip(b" ").partition(b"\n")
+    head, _, body = data[:half_size].rstrip(b" ").partition(b"\n")
     body = body.rstrip(b"\n")
     words = head.split(b" ")
     words[-1] = hashlib.sha256(body).hexdigest().encode()
-    return (b" ".join(words) + b"\n" + body + b"\n").ljust(HALF_SIZE, b" ") + data[HALF_SIZE:]
+    return (b" ".join(words) + b"\n" + body + b"\n").ljust(half_size, b" ") + data[half_size:]
 
 
 @st.composite

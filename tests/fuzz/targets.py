@@ -1,8 +1,8 @@
 """All that is fuzzed."""
 
-from tests.fuzz import disks, http, releases, streams
+from tests.fuzz import disks, http, releases, streams, trust
 from tests.fuzz.target import Target
 
 TARGETS: dict[str, Target] = {
-    target.name: target for module in (releases, streams, http, disks) for target in module.TARGETS
+    target.name: target for module in (releases, streams, http, disks, trust) for target in module.TARGETS
 }
