@@ -20,7 +20,6 @@ class Tool:
     kind: str
     script: Script
     images: tuple[str, ...] = ("boot", "root")
-    runs_most: int = 100
 
 
 def _abctl(source: str, *options: str, version: str = "abctl-v2") -> Script:
@@ -147,7 +146,7 @@ def _no_read_back(server: Server, target: Target) -> str:
 
 WITHOUT_READ_BACK = Tool("abctl, full, not read back", "abctl", _no_read_back)
 REINSTALL = Tool("abctl, of what is there", "abctl", _abctl("http", "--no-delta"))
-BLOCKS = Tool("abctl, by blocks", "abctl", _abctl("http", version="abctl-v2-alone"), runs_most=3)
+BLOCKS = Tool("abctl, by blocks", "abctl", _abctl("http", version="abctl-v2-alone"))
 
 TOOLS = (
     Tool("abctl, full", "abctl", _abctl("http", "--no-delta")),
@@ -156,11 +155,11 @@ TOOLS = (
     Tool("abctl, delta", "abctl", _abctl("http")),
     BLOCKS,
     Tool("pipeline: curl, openssl, zstd, dd", "pipeline", _pipeline),
-    Tool("curl, sha256sum, tar, dd", "pipeline", _older, runs_most=2),
+    Tool("curl, sha256sum, tar, dd", "pipeline", _older),
     Tool("bmaptool", "updater", _bmaptool),
     Tool("SWUpdate", "updater", _swupdate),
     Tool("RAUC", "updater", _rauc),
-    Tool("casync with seed (root only)", "delta", _casync, ("root",), 2),
+    Tool("casync with seed (root only)", "delta", _casync, ("root",)),
 )
 
 LINK = (
