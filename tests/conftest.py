@@ -13,9 +13,13 @@ from tests.fake_volumes import MemoryDisk, make_images
 from tests.hostile_server import HostileServer, serve_hostile
 from tests.releases import Archive, Release, pack_archive, pack_release
 
+# It boots whole machines and has targets of its own, `make lab` and `make lab-full`.
+collect_ignore = ["lab"]
+
 # The same examples each time, so that only a change turns them red; HYPOTHESIS_PROFILE=random looks further.
-settings.register_profile("steady", derandomize=True)
-settings.register_profile("random")
+# No deadline: a busy machine is no fault.
+settings.register_profile("steady", derandomize=True, deadline=None)
+settings.register_profile("random", deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "steady"))
 
 

@@ -75,7 +75,7 @@ def files_with_holes(draw: st.DrawFn) -> bytes:
 
 
 @pytest.mark.parametrize("form", FORMATS)
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(boot=files_with_holes(), root=files_with_holes())
 def test_sparse_members_come_out_whole(
     form: str, boot: bytes, root: bytes, tmp_path_factory: pytest.TempPathFactory
@@ -254,7 +254,7 @@ def test_something_after_the_end_of_a_tar_is_refused(rest: bytes, tmp_path: Path
         read_archive(path)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     place=st.integers(0, 3 * BLOCK - 12),
     value=st.integers(0, 255),
@@ -329,7 +329,7 @@ PACKED = [Compression.ZSTD, Compression.GZIP]
 SKIPPED = b"\x5f\x2a\x4d\x18\x05\x00\x00\x00hello"  # a frame that zstd tells readers to skip
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     parts=st.lists(st.binary(max_size=300) | st.integers(0, 300_000).map(bytes), min_size=1, max_size=5),
     sizes=st.lists(st.integers(1, 400), max_size=40),
@@ -356,7 +356,7 @@ def test_frames_that_hold_nothing_are_not_followed_for_ever(packed: bytes) -> No
 
 
 @pytest.mark.parametrize("compression", PACKED)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(cut=st.integers(1, 2000))
 def test_packed_bytes_that_are_cut_are_refused_with_the_place(compression: Compression, cut: int) -> None:
     packed = pack(random.Random(1).randbytes(3000), compression)

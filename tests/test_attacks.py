@@ -1138,7 +1138,7 @@ def places_in(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...
         yield from places_in(item, (*path, key))
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data(), role=st.sampled_from(sorted(FILES)), value=json_values)
 def test_whatever_stands_in_a_field_that_was_signed_a_client_says_a_sentence_or_goes_on(
     shop: tuple[Attacker, Host], data: st.DataObject, role: str, value: Any

@@ -49,7 +49,7 @@ def test_a_truncated_archive_is_refused_before_the_first_write(
 
 
 @pytest.mark.slow
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(place=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
 def test_an_archive_with_one_bit_flipped_is_refused_before_the_first_write(
     archive: Archive, place: float, bit: int, tmp_path_factory: pytest.TempPathFactory

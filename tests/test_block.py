@@ -50,7 +50,7 @@ OPERATIONS = st.lists(
 )
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(extent_lists(), OPERATIONS)
 def test_a_volume_in_ranges_behaves_like_one_run_of_bytes(
     extents: list[tuple[int, int]], operations: list[tuple[str, float, float, int]]

@@ -123,7 +123,7 @@ LARGE = random.Random(7).randbytes(CHUNK_SIZE)
 @example(LARGE, (LARGE + bytes(70 * CHUNK_SIZE) + LARGE, []))  # more zeros than a group can have
 @example(LARGE + bytes(3 * CHUNK_SIZE + 1), (LARGE + bytes(2 * CHUNK_SIZE + 5), []))  # zeros at the end
 @example(b"\1", (b"\2", []))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_a_release_unpacks_to_its_images_in_full_and_by_its_delta(
     old: bytes, newer: tuple[bytes | None, list[Edit]]
 ) -> None:

@@ -47,7 +47,7 @@ from tests.test_install import assert_on_trial
 INDEX, BLOCKS, DELTA, IMAGE = "root.chunks", "root.blocks.zst", "root.from-1.0.0.delta", "root.img.zst"
 
 where = st.floats(0, 1, exclude_max=True)
-at_some_places = settings(max_examples=6, deadline=None)
+at_some_places = settings(max_examples=6)
 
 
 @pytest.fixture(scope="module")
@@ -256,7 +256,7 @@ def sha256(data: bytes | bytearray) -> Digest:
     return Digest(hashlib.sha256(data).hexdigest())
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     name=st.sampled_from([INDEX, DELTA]),
     word=where,

@@ -60,7 +60,7 @@ def make_ext(path: Path, kind: str, block: int, tree: Path) -> Path:
     return path
 
 
-@settings(deadline=None, max_examples=12)
+@settings(max_examples=12)
 @given(
     st.sampled_from(sorted(FAT_SIZES)),
     st.dictionaries(
@@ -307,7 +307,7 @@ def ext_metadata(ext_image: Path) -> list[int]:
 
 
 @pytest.mark.slow
-@settings(deadline=None, max_examples=80)
+@settings(max_examples=80)
 @given(st.data())
 def test_a_hostile_ext_file_system_is_read_or_refused(
     ext_image: Path, ext_metadata: list[int], data: st.DataObject
@@ -333,7 +333,7 @@ def fat_image(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
     return make_fat(folder / "image", request.param, tree)
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(st.data())
 def test_a_hostile_fat_is_read_or_refused(fat_image: Path, data: st.DataObject) -> None:
     start = boot_field(fat_image, 14, "<H") * 512

@@ -196,7 +196,7 @@ def test_what_sfdisk_never_prints_is_refused(text: str) -> None:
 
 
 @pytest.mark.slow
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.integers(0, 34 * 512 - 1), st.integers(1, 255))
 def test_a_changed_byte_is_noticed_or_means_nothing(offset: int, value: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
@@ -211,7 +211,7 @@ def test_a_changed_byte_is_noticed_or_means_nothing(offset: int, value: int) -> 
         assert found.partitions == whole.partitions
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.data())
 def test_any_sound_table_is_read_as_it_was_written(data: st.DataObject) -> None:
     """Random places, names with spaces and letters of other alphabets, and gaps between the numbers."""

@@ -233,7 +233,7 @@ TWICE = encode(BootEnv(A, Trial(B, 3), generation=5)).replace(b"####", b"attempt
 
 
 @pytest.mark.slow
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(
     first=damaged_blocks(),
     second=damaged_blocks(),
@@ -247,7 +247,7 @@ def test_whatever_stands_on_the_grub_partition_is_predicted(
     assert_predicted(EnvFiles(first, second, older), unwritable=unwritable)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     boot_envs(),
     st.sampled_from([Copy.FIRST, Copy.SECOND]),

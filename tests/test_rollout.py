@@ -74,7 +74,7 @@ def rollouts(draw: st.DrawFn) -> Rollout:
     )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(rollouts(), st.integers(0, 2**32))
 def test_the_arrays_say_what_production_says(rollout: Rollout, seed: int) -> None:
     random = np.random.default_rng(seed)

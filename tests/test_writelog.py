@@ -69,7 +69,9 @@ def test_what_a_flush_covered_is_never_lost(log: Path) -> None:
 
 
 def test_what_was_not_flushed_is_kept_lost_or_torn_by_sectors(log: Path, disk: Path) -> None:
-    entries, seen, fates = read_log(log), set(), set()
+    entries = read_log(log)
+    seen: set[str] = set()
+    fates: set[Fate] = set()
     replay(entries, log, disk, 0, 3)
     flushed = disk.read_bytes()
     for seed in range(300):
