@@ -29,6 +29,8 @@ A message is one sentence that names the thing and says what to do. ``docs/error
     |   +-- NotConsidered           61   the publisher's terms or this host's past speak against a release
     |   +-- NoRepository            62   no signed repository is configured
     |   +-- BadKey                  63   a signing key that cannot be used
+    |   +-- BadTree                 64   what an image is to be made of cannot be used
+    |   +-- BadRecipe               65   the recipe of an image is wrong
     +-- BadRelease                   what was offered is not a sound release
     |   +-- BadManifest             30
     |   +-- BadArchive              31
@@ -50,7 +52,8 @@ A message is one sentence that names the thing and says what to do. ``docs/error
     |   +-- ReadBackMismatch        51
     +-- Interrupted                130   Ctrl-C or SIGTERM
 
-Exit code 2 is a wrong command line; 3 is `disk check` having found differences.
+Exit code 2 is a wrong command line; 3 is `disk check` having found differences, or `health` a
+required check that failed.
 """
 
 
@@ -292,6 +295,24 @@ class BadKey(Refused):
     """
 
     exit_code = 63
+
+
+class BadTree(Refused):
+    """The tree that an image is to be made of lacks something, or has what cannot be in an image.
+
+    What to do: mend the tree, or the recipe that it is made by, as the sentence says.
+    """
+
+    exit_code = 64
+
+
+class BadRecipe(Refused):
+    """The recipe of an image is wrong.
+
+    What to do: mend the fields that the sentence names; schemas/recipe.schema.json describes all of them.
+    """
+
+    exit_code = 65
 
 
 class BadRelease(AbctlError):

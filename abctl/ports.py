@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from abctl.core.bootenv import Copy, EnvFiles
+from abctl.core.crash_log import CrashLog
+from abctl.core.evidence import Evidence
 from abctl.core.machine import Running
 from abctl.core.record import Record
-from abctl.core.slot import Slot
+from abctl.core.slot import Slot, SlotName
 from abctl.core.units import Digest, Seconds, Version
 
 if TYPE_CHECKING:
@@ -51,6 +53,18 @@ class RecordStore(Protocol):
         ...
 
     def write(self, record: Record) -> None:
+        """Overwrite the older half; raise WriteFailed."""
+        ...
+
+
+class EvidenceStore(Protocol):
+    """What is kept of the last trials, on the config volume."""
+
+    def read(self) -> Evidence:
+        """Return the newest whole half; nothing where there is none."""
+        ...
+
+    def write(self, evidence: Evidence) -> None:
         """Overwrite the older half; raise WriteFailed."""
         ...
 
@@ -176,3 +190,25 @@ class System(Protocol):
     def now(self) -> Seconds: ...
 
     def reboot(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """One host or disk, as the adapters give it.
+
+    ``version_in`` reads the version out of a slot set's own files, None where it holds none; it is
+    asked only when the boot environment is lost. ``unpack`` unpacks what nothing vouches for yet; None is
+    in this very process. ``evidence`` and ``marks`` are None where nothing is kept of trials;
+    ``crash_logs`` gives what the firmware kept of the kernel's log, oldest first.
+    """
+
+    grub: GrubPartition
+    slots: Slots
+    records: RecordStore
+    running: Running
+    now: Callable[[], Seconds]
+    version_in: Callable[[SlotName], Version | None]
+    unpack: Unpack | None = None
+    evidence: EvidenceStore | None = None
+    marks: ConfigFile | None = None
+    crash_logs: Callable[[], tuple[CrashLog, ...]] = tuple

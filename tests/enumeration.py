@@ -144,6 +144,7 @@ def events_of(releases: Sequence[Release]) -> Iterator[tuple[str, Action]]:
     """Yield all that people do; with nothing running they work on the disk from outside."""
     yield "power on", World.power_on
     yield "confirm", World.confirm
+    yield "give up", World.give_up_and_reboot
     yield "roll back", World.roll_back
     for release in releases:
         yield f"install {release.kind}", partial(World.install, release=release)

@@ -190,6 +190,9 @@ def assert_predicted(
         "files",
     ):
         assert getattr(real, name) == getattr(boot, name), name
+    # A kernel is told of attempts only where they are its own.
+    left = int(boot.attempts) if boot.booted and boot.why is Why.TRIAL else None
+    assert real.attempts_left == left
     return boot
 
 

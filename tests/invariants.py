@@ -2,8 +2,10 @@
 
 from dataclasses import replace
 
-from abctl.core.bootenv import MAX_ATTEMPTS, Copy, EnvFiles, Why, read_boot_env
+from abctl.core.bootenv import MAX_ATTEMPTS, Copy, EnvFiles, SlotState, Why, read_boot_env
 from abctl.core.machine import Host, find_refusal
+from abctl.core.slot import SlotName
+from abctl.errors import StateUnwritable
 from tests.grubs import Boot
 from tests.world import State, World
 
@@ -18,7 +20,51 @@ def check(state: State, *, damaged: bool = False) -> None:
     """
     assert_trial_is_whole(state)
     assert_comes_up(state, MAX_ATTEMPTS if not damaged else PATIENCE)
+    assert_comes_to_rest(state, MAX_ATTEMPTS if not damaged else PATIENCE - 1)
     assert_refused(state)
+
+
+def assert_comes_to_rest(state: State, most_reboots: int = PATIENCE - 1) -> None:
+    """Invariant 8: where every trial is given up by its health checks, no host reboots for ever.
+
+    It ends in what runs; in a trial that runs itself where the primary is known to be bad.
+    """
+    world, given_up = World(state), 0
+    for _ in range(PATIENCE + 1):
+        booted = world.power_on().booted
+        if booted is None:
+            return
+        if not world.state.contents[booted].runs:
+            continue
+        env = world.state.env
+        if env is None or env.trial is None or env.trial.slot_set is not booted:
+            return
+        hopeless = env[env.primary].state in (SlotState.BAD, SlotState.EMPTY)
+        try:
+            reboots = world.give_up()
+        except StateUnwritable:
+            reboots = not hopeless
+        assert not (reboots and hopeless), f"{booted} runs, and gives way to {env.primary}, which is bad"
+        if not reboots:
+            assert_stays(world, booted)
+            return
+        given_up += 1
+        assert given_up <= most_reboots, "the host reboots for ever, and something runs"
+    intact = [name for name in state.trusted if state.contents[name].runs]
+    assert not intact, "the host reboots for ever"
+
+
+def assert_stays(world: World, booted: SlotName) -> None:
+    """What stayed up, degraded, is what every later power-on boots, and it is on trial no more."""
+    env = world.state.env
+    if world.state.unwritable:
+        return
+    assert env is not None
+    assert (env.primary, env.trial) == (booted, None)
+    assert env[booted].state is SlotState.BAD
+    for _ in range(MAX_ATTEMPTS + 1):
+        assert world.power_on().booted is booted
+        assert not world.give_up(), "an ordinary boot was given up"
 
 
 def assert_comes_up(state: State, most_panics: int) -> None:

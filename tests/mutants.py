@@ -29,6 +29,7 @@ BAD_INPUT = "tests/test_bad_input.py::"
 INSTALL = "tests/test_install.py::"
 ENV = "tests/test_bootenv.py::"
 DEFECTS = "tests/test_defects.py::test_"
+WHY, KEPT, LOOPS = (f"tests/test_{name}.py::test_" for name in ("why_it_fell_back", "evidence", "loops"))
 ON_DISK = "tests/test_defects_on_disk.py::test_"
 CHUNKS, FLIPS = "tests/test_chunk_install.py::test_", "tests/test_chunk_flips.py::test_"
 POWER_CUTS = "tests/test_kills.py::test_power_cuts_at_random_moments_never_arm_what_is_wrong"
@@ -36,6 +37,7 @@ SELECT, STATE, GRUB = "grub/select.cfg", "grub/state.cfg", "grub/grub.cfg"
 MACHINE, PERFORM, BOOTENV = "abctl/core/machine.py", "abctl/update/perform.py", "abctl/core/bootenv.py"
 SLOTWRITER, DISK = "abctl/update/slotwriter.py", "abctl/host/disk.py"
 CHUNK_WRITER, CHUNK_INSTALL = "abctl/update/chunk_writer.py", "abctl/update/chunk_install.py"
+EVIDENCE, WITNESS = "abctl/core/evidence.py", "abctl/update/witness.py"
 SURVEY, FETCH = "abctl/update/survey.py", "abctl/update/fetch.py"
 
 
@@ -266,7 +268,7 @@ MUTANTS = (
     Mutant(
         "a refused version is forgotten",
         MACHINE,
-        "record = _refuse(host, at, trial, reason).with_entry(",
+        "record = refuse(host, at, trial, reason).with_entry(",
         "record = host.record.with_entry(",
         (f"{DEFECTS}d11_a_version_that_fell_back_is_not_installed_again",),
     ),
@@ -341,24 +343,17 @@ MUTANTS = (
         (f"{FLIPS}a_write_that_lies_is_caught_and_the_chunk_named",),
     ),
     Mutant(
-        "the last chunks are not read back",
+        "chunks are not read back",
         CHUNK_WRITER,
-        "            self._workers.submit(self._check, *place)",
+        "            self._workers.submit(self._check_all, places[at : at + _CHECKED_AT_ONCE])",
         "            pass",
         (f"{FLIPS}a_write_that_lies_is_caught_and_the_chunk_named",),
     ),
     Mutant(
-        "the last chunks are not flushed",
+        "chunks are not flushed before they are read back",
         CHUNK_WRITER,
-        "        self._volume.flush()\n        for place in self._take_fresh():",
-        "        for place in self._take_fresh():",
-        (f"{POWER_CUTS}[full-0]",),
-    ),
-    Mutant(
-        "chunks are read back before they are flushed",
-        CHUNK_WRITER,
-        "        try:\n            self._volume.flush()\n        finally:",
-        "        try:\n            pass\n        finally:",
+        "        self._volume.flush()\n        for at in range",
+        "        for at in range",
         (f"{POWER_CUTS}[full-0]", f"{POWER_CUTS}[full-1]"),
     ),
     Mutant(
@@ -482,6 +477,111 @@ MUTANTS = (
         "        if count != len(out):",
         "        if count > len(out):",
         (f"{CHUNKS}a_frame_that_does_not_fill_the_buffer_is_no_frame",),
+    ),
+    Mutant(
+        "a trial that gives up reboots into a bad primary",
+        MACHINE,
+        "return env[env.primary].state in (SlotState.GOOD, SlotState.UNTESTED)",
+        "return True",
+        (f"{LOOPS}with_a_bad_primary_an_unhealthy_trial_stays_up",),
+    ),
+    Mutant(
+        "a trial that gives up reboots into a primary without a kernel",
+        MACHINE,
+        "if host.running.passed_over is env.primary:\n        return False",
+        "",
+        (f"{LOOPS}a_trial_that_is_all_that_can_be_booted_stays_up",),
+    ),
+    Mutant(
+        "a trial that stays up is on trial for ever",
+        MACHINE,
+        "stays = replace(env, primary=trial, trial=None,",
+        "stays = replace(env,",
+        (f"{LOOPS}with_a_bad_primary_an_unhealthy_trial_stays_up",),
+    ),
+    Mutant(
+        "a mixed system that gives up becomes the primary",
+        MACHINE,
+        "env.trial is not None and not running.disagreement and",
+        "env.trial is not None and",
+        (f"{LOOPS}only_a_running_trial_beside_a_primary_that_may_do_better_reboots",),
+    ),
+    Mutant(
+        "a bad slot set is overwritten although nothing remembers that it was bad",
+        "abctl/core/refusing.py",
+        "WriteRecord(record, must_stand=True)",
+        "WriteRecord(record)",
+        (f"{LOOPS}without_a_record_two_bad_releases_are_not_taken_in_turn",),
+    ),
+    Mutant(
+        "a reason that is longer than the record takes is recorded at every boot",
+        MACHINE,
+        "replace(record.entries[-1], at=at, text=reason) != entry",
+        "replace(record.entries[-1], at=at) != entry",
+        (f"{WHY}where_the_boot_environment_cannot_be_written_one_entry_is_enough",),
+    ),
+    Mutant(
+        "marks of another trial count",
+        WITNESS,
+        "if mark.generation == generation)",
+        "if True)",
+        (f"{WHY}a_kernel_without_a_mark_is_not_taken_for_one_of_another_trial",),
+    ),
+    Mutant(
+        "a trial whose generation changed loses its evidence",
+        WITNESS,
+        "known.renumber(before.env.generation, after.env.generation)",
+        "known",
+        (f"{WHY}a_trial_keeps_its_evidence_when_a_copy_of_the_boot_environment_is_mended",),
+    ),
+    Mutant(
+        "a panic is given to the boot that finds it",
+        "abctl/core/explain.py",
+        "attempt.number < before",
+        "attempt.number <= before",
+        (f"{WHY}a_panic_belongs_to_the_boot_before_the_one_that_finds_it",),
+    ),
+    Mutant(
+        "a panic from before the trial is taken for its own",
+        WITNESS,
+        "if log.at >= since or log.at < BUILT_AT",
+        "if True",
+        (f"{WHY}a_panic_from_before_the_trial_is_not_its_own",),
+    ),
+    Mutant(
+        "a config volume that cannot be written stops a boot",
+        WITNESS,
+        'log.warning("how far the trial got could not be noted: %s", error)',
+        "raise",
+        (f"{WHY}without_a_config_volume_a_trial_ends_all_the_same",),
+    ),
+    Mutant(
+        "a stage that was reached is forgotten",
+        EVIDENCE,
+        "stage = max(stage, known.stage, key=lambda item: item.rank)",
+        "",
+        (f"{KEPT}a_stage_that_was_reached_stays_reached",),
+    ),
+    Mutant(
+        "evidence is always written to the same half",
+        EVIDENCE,
+        "return FORM.place_for(evidence.serial)",
+        "return 0",
+        (f"{KEPT}a_cut_costs_at_most_the_last_note",),
+    ),
+    Mutant(
+        "evidence that does not fit is not shortened",
+        EVIDENCE,
+        "        if half is not None:\n            return half\n        evidence = _shorten(evidence)",
+        "        return half or b''",
+        (f"{KEPT}however_much_is_said_it_fits_and_the_stages_stay",),
+    ),
+    Mutant(
+        "the parts of a crash log are put together the wrong way round",
+        "abctl/core/crash_log.py",
+        "lines + last.lines",
+        "last.lines + lines",
+        (f"{KEPT}the_parts_of_a_panic_are_put_in_order",),
     ),
 )
 

@@ -16,6 +16,8 @@ from abctl.cli import (
     progress_json,
     report,
     report_disk,
+    report_health,
+    report_images,
     report_offers,
     report_published,
     report_release,
@@ -23,16 +25,24 @@ from abctl.cli import (
 )
 from abctl.core.config import Config
 from abctl.core.layout_file import LayoutForm
+from abctl.core.recipe import Recipe
 from abctl.core.release import Manifest
 from tests.errors_page import make_errors_page
 
 ROOT = Path(__file__).resolve().parents[1]
 
 # What users write, then what commands print.
-INPUTS: dict[str, type[BaseModel]] = {"manifest": Manifest, "layout": LayoutForm, "config": Config}
+INPUTS: dict[str, type[BaseModel]] = {
+    "manifest": Manifest,
+    "layout": LayoutForm,
+    "config": Config,
+    "recipe": Recipe,
+}
 OUTPUTS: dict[str, type[report.Report]] = {
     "status": report.StatusReport,
     "history": report.HistoryReport,
+    "evidence": report.EvidenceReport,
+    "health": report_health.HealthReport,
     "rehearse": report.RehearseReport,
     "plan": report_upgrade.PlanReport,
     "install": report_upgrade.InstallReport,
@@ -40,6 +50,7 @@ OUTPUTS: dict[str, type[report.Report]] = {
     "check": report_disk.CheckReport,
     "create": report_disk.CreateReport,
     "build": report_release.BuildReport,
+    "images": report_images.ImagesReport,
     "key": report_published.NewKeyReport,
     "keys": report_published.KeysReport,
     "publish": report_published.PublishReport,

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterable
+from functools import cache
 
 import pytest
 
@@ -15,6 +16,7 @@ from tests.world import Kind, Release, State, World
 pytestmark = pytest.mark.slow
 
 
+@cache
 def reach_everything(kind: Kind) -> Enumeration:
     """Walk through all that can become of a host, in both directions, with a release of this kind on offer.
 
@@ -51,6 +53,17 @@ def test_no_loss_and_no_event_after_it_loses_a_host(kind: Kind) -> None:
             with noted(f"{name} in {state}"):
                 check(broken, damaged=True)
                 check_every_event(broken, events)
+
+
+def test_no_loss_makes_a_host_reboot_for_ever_whose_trials_run() -> None:
+    """A release that runs is on trial and given up, and what it would fall back to is gone."""
+    walk = reach_everything(Kind.GOOD)
+    in_step = [state for state in walk.states.values() if read_boot_env(state.files).in_step]
+    assert len(in_step) > 50
+    for state in in_step:
+        for name, broken in faults_of(state):
+            with noted(f"{name} in {state}"):
+                check(broken, damaged=True)
 
 
 def check_every_event(state: State, events: Iterable[tuple[str, Action]]) -> None:

@@ -89,6 +89,11 @@ class HostMachine(RuleBasedStateMachine):
             assert self.world.state.env.primary is running
 
     @rule(tear=TEARS)
+    def give_up(self, tear: Tear | None) -> None:
+        """The health service gives up what runs; a reboot that follows is the next power-on."""
+        self.act(self.world.give_up, tear)
+
+    @rule(tear=TEARS)
     def roll_back(self, tear: Tear | None) -> None:
         self.act(self.world.roll_back, tear)
 

@@ -167,13 +167,17 @@ def test_a_good_release_is_tried_confirmed_and_can_be_rolled_back(machine: Machi
 @pytest.mark.slow
 def test_a_release_that_nobody_confirms_falls_back_and_is_refused(machine: Machine, two: Release) -> None:
     assert machine.upgrade(two).code == 0
-    for expected in "BBBA":
+    for expected, runs in (("B", True), ("B", True), ("B", False), ("A", False)):
         machine.power_on()
         assert machine.booted == expected
+        assert not runs or machine.abctl("settle").code == 0
     assert "2 in slot set B fell back" in machine.abctl("status").out
     assert_fails(machine.upgrade(two), 22, "2 is refused here", "abctl allow 2")
+    [trial] = machine.abctl("evidence", "--json").json("evidence")["trials"]
+    assert [boot["stage"] for boot in trial["boots"]] == ["userland", "userland", "grub"]
     assert machine.abctl("settle").code == 0
     status = machine.abctl("status", "--json").json("status")
+    assert status["last_trial"]["boots"] == trial["boots"]
     assert [item["version"] for item in status["refused"]] == ["2"]
     assert machine.abctl("allow", "2").code == 0
     assert machine.upgrade(two).code == 0
@@ -496,6 +500,7 @@ COMMANDS = (
     *(
         "status",
         "history",
+        "evidence",
         "rehearse",
         "upgrade",
         "confirm",
@@ -504,6 +509,8 @@ COMMANDS = (
         "allow",
         "settle",
         "adopt",
+        "health",
+        "health watch",
     ),
     *("disk", "disk create", "disk show", "disk check"),
 )
@@ -528,3 +535,21 @@ def test_a_wrong_command_line_is_told_in_a_sentence() -> None:
     said = run(ABCTL, "--booted", "A", "status")
     assert said.code == 2
     assert "--booted goes with --disk" in said.err
+
+
+# --- health -----------------------------------------------------------------------------------------
+
+
+def test_a_machine_that_is_no_host_is_not_healthy_and_the_checks_say_why() -> None:
+    said = run(ABCTL, "health", "--json")
+    report = said.json("health")
+    assert (said.code, report["healthy"], report["slot_set"]) == (3, False, None)
+    texts = {check["name"]: check["text"] for check in report["checks"]}
+    assert "was not started by abctl's GRUB" in texts["slot-set"]
+    assert run(ABCTL, "health").out.startswith("UNHEALTHY  What runs is not healthy:")
+
+
+def test_health_is_that_of_the_running_host_only() -> None:
+    said = run(ABCTL, "--disk", "host.img", "health", "watch")
+    assert said.code == 2
+    assert "leave out --disk" in said.err

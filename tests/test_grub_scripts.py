@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from abctl.core.bootenv import BootEnv, EnvFiles, Trial
+from abctl.core.bootenv import BootEnv, EnvFiles, Trial, Why
+from abctl.core.command_line import parse_command_line
+from abctl.core.envblock import make_block
+from abctl.core.recipe import make_arguments_block
 from abctl.core.slot import SlotName
 from abctl.errors import ToolFailed
 from abctl.host.data import find_data
@@ -36,7 +39,57 @@ def test_a_kernel_is_told_all_that_abctl_wants_to_know() -> None:
     boot = power_on(TRIAL, slots_cfg="set root_A=/dev/mapper/a\nset root_B=/dev/mapper/b\n")
     assert boot.command_line == (
         "(hd0)/B/vmlinuz root=/dev/mapper/b ro panic=10 dfinity.system=B abctl.why=trial "
-        "abctl.passed_over= abctl.generation=5"
+        "abctl.passed_over= abctl.generation=5 abctl.attempts=2"
+    )
+
+
+@pytest.mark.parametrize("kernels", [{A: True, B: True}, {A: False, B: True}, {A: True, B: False}])
+def test_attempts_are_told_to_a_trial_alone(kernels: dict[SlotName, bool]) -> None:
+    """The way out of a trial without a kernel is no boot of the trial."""
+    boot = power_on(TRIAL, kernels)
+    assert boot.attempts_left == (2 if kernels[B] else None)
+    ended = files_of(BootEnv(A, Trial(B, 0), generation=5))
+    assert power_on(ended, kernels).attempts_left is None
+
+
+def boot_with(arguments: bytes) -> str:
+    with GrubEmu(arguments=arguments) as grub:
+        return grub.power_on(TRIAL).command_line
+
+
+def test_a_release_adds_words_for_its_kernel_before_those_of_grub() -> None:
+    line = boot_with(make_arguments_block("console=ttyS0,115200 quiet"))
+    assert line.startswith("(hd0)/B/vmlinuz console=ttyS0,115200 quiet root=B_root ro panic=10 ")
+
+
+def test_a_release_cannot_tell_another_slot_set_than_the_one_that_boots() -> None:
+    line = boot_with(make_arguments_block("dfinity.system=A abctl.why=primary abctl.generation=9"))
+    told = parse_command_line(line)
+    assert (told.slot_set, told.why, told.generation, told.attempts) == (B, Why.TRIAL, 5, 2)
+
+
+@pytest.mark.parametrize(
+    "value", ["; reboot", "`halt`", "$(halt) ${prefix} $left", "}\nset slot=A\n{", "'\" \\", "(hd0)/*"]
+)
+def test_a_release_cannot_run_script_in_grub(value: str) -> None:
+    boot = parse_command_line(boot_with(make_block({"kernel_arguments": value}, 1024)))
+    assert (boot.slot_set, boot.why, boot.attempts) == (B, Why.TRIAL, 2)
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        b"",
+        b"no block",
+        make_block({}, 1024),
+        make_block({"slot": "A", "why": "menu", "boot": "(hd0)/A", "system": "A_root"}, 1024),
+        make_block({"attempts": "9", "attempts_left": "9"}, 1024),
+    ],
+)
+def test_of_the_file_with_arguments_nothing_else_counts(block: bytes) -> None:
+    assert boot_with(block) == (
+        "(hd0)/B/vmlinuz root=B_root ro panic=10 dfinity.system=B abctl.why=trial abctl.passed_over= "
+        "abctl.generation=5 abctl.attempts=2"
     )
 
 

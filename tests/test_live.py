@@ -120,6 +120,11 @@ def test_what_grub_said_is_kept(host: FakeHost) -> None:
     host.tell_kernel("ro dfinity.system=A abctl.why=no_kernel abctl.passed_over=B abctl.generation=7")
     found = running(host)
     assert (found.why, found.passed_over, found.generation) == (Why.NO_KERNEL, B, 7)
+    host.tell_kernel("ro dfinity.system=B abctl.why=trial abctl.generation=7 abctl.attempts=0")
+    assert running(host).attempts == 0
+    for nothing in ("", "3", "-1", "x", "²"):
+        host.tell_kernel(f"ro dfinity.system=B abctl.why=trial abctl.attempts={nothing}")
+        assert running(host).attempts is None
     host.tell_kernel("ro dfinity.system=A")
     assert (running(host).why, running(host).passed_over, running(host).generation) == (None, None, None)
 

@@ -18,9 +18,9 @@ from abctl.core.machine import (
     Settle,
     WriteBootEnv,
     WriteRecord,
-    rebuild,
     transition,
 )
+from abctl.core.rebuild import rebuild
 from abctl.core.slot import SlotName
 from abctl.core.units import Digest, Seconds, Version
 from abctl.errors import (

@@ -343,6 +343,7 @@ def power_on(files: EnvFiles) -> PoweredOn:
         passed_over=None,
         origin=boot.origin,
         attempts=boot.attempts,
+        attempts_left=None,
         generation=None,
         command_line="",
         files=boot.files,

@@ -15,19 +15,27 @@ from jsonschema import Draft202012Validator
 from abctl import errors
 from abctl.cli.describe import describe_history, describe_rehearsal
 from abctl.cli.describe_disk import describe_check
+from abctl.cli.describe_evidence import describe_evidence
 from abctl.cli.describe_upgrade import describe_install, describe_plan, describe_refused_plan
+from abctl.cli.health_once import describe_health
 from abctl.cli.report import Report
 from abctl.cli.report_disk import CreateReport
+from abctl.cli.report_images import ImageReport, ImagesReport
 from abctl.cli.report_release import BuildReport, BuiltImage, DeltaReport, SavingReport
 from abctl.core.compare import Difference, Severity
+from abctl.core.events import Running
+from abctl.core.evidence import Stage
+from abctl.core.health import judge
+from abctl.core.health_state import HealthState, Stand
 from abctl.core.layout_file import parse_layout
 from abctl.core.plan import make_archive_plan
 from abctl.core.release import parse_manifest
 from abctl.core.slot import ALL_SLOTS, Part, SlotName
-from abctl.core.units import GIB, MIB, Bytes, Digest, Version
+from abctl.core.units import GIB, MIB, Bytes, Digest, Seconds, Version
 from abctl.errors import BadLayout, BadManifest, DoesNotFit
+from abctl.host.check_files import Done
 from abctl.update.install import Installed
-from tests import schemas, stories
+from tests import schemas, stories, trials
 from tests.errors_page import explain, has_own_code, list_errors
 from tests.published_reports import list_published_reports
 from tests.stories import host_of, status_of
@@ -51,6 +59,24 @@ MANIFEST: dict[str, Any] = {
         for part in ("boot", "root")
     ],
 }
+
+
+def make_images_report(disk: str | None) -> ImagesReport:
+    images = tuple(
+        ImageReport(part=part, file=f"{part}.img", size=MIB, used=4096, sha256=SHA256)
+        for part in (Part.BOOT, Part.ROOT)
+    )
+    return ImagesReport(
+        folder="1.0.0",
+        version="1.0.0",
+        kernel="6.1.0-10-amd64",
+        kernel_arguments="",
+        images=images,
+        release="1.0.0/release",
+        sha256=SHA256,
+        disk=disk,
+        took=1.5,
+    )
 
 
 @cache
@@ -112,6 +138,22 @@ def _reports() -> Iterator[tuple[str, Report]]:
         yield "status", status_of(world)
         yield "status", status_of(world, "host.img")
         yield "history", describe_history(host_of(world))
+    tried = trials.armed(SlotName.A)
+    for _ in range(3):
+        tried.boot_trial(Stage.CHECKS, [trials.DISK_FULL], trials.PANIC)
+    tried.fall_back()
+    yield "status", tried.status([trials.DISK_FULL])
+    yield "evidence", describe_evidence(tried.kept, None, disk=None)
+    done = [
+        Done(judge("net", "exit code 1", required=True), ("no link",)),
+        Done(judge("fan", None, required=False)),
+    ]
+    state = HealthState(
+        Seconds(1_800_000_000), SlotName.B, True, Stand.WATCHING, "healthy for 3 s of 30 s", ()
+    )
+    yield "health", describe_health(done, Running.all_of(SlotName.B), SlotName.B, state)
+    for disk in (None, "host.img"):
+        yield "images", make_images_report(disk)
     world = stories.armed()
     yield "rehearse", describe_rehearsal(host_of(world).env, [power_on(world.state.files)], disk="host.img")
     sizes = dict.fromkeys(ALL_SLOTS, Bytes(GIB))

@@ -21,13 +21,15 @@ from abctl.core.machine import (
     MarkBad,
     RollBack,
     Running,
+    Unhealthy,
+    must_reboot,
 )
 from abctl.core.record import Record
 from abctl.core.slot import Part, Slot, SlotName
 from abctl.core.units import Digest, Seconds, Version
 from abctl.errors import AbctlError, InUse, StateUnwritable, WriteFailed
 from abctl.ports import Volume
-from abctl.update.operate import Ports, apply, settle
+from abctl.update.operate import Ports, apply, observe, settle
 from abctl.update.perform import FIRST_BLOCK, HEAD_SIZE
 from tests.grubs import Boot, predict_boot
 
@@ -265,6 +267,23 @@ class World:
         except AbctlError:
             self.state = replace(self.state, trusted=before)
             raise
+
+    def give_up(self, reason: str = "required check net failed: no link") -> bool:
+        """Do what the health service does with a trial that stays unhealthy; return whether it reboots."""
+        before = observe(self.ports).host
+        reboots = must_reboot(before)
+        trial = before.env.trial
+        after = self.do(Unhealthy(Seconds(0), reason))
+        assert must_reboot(after) is reboots, "giving up changed its mind"
+        if trial and after.env.trial is None:
+            lost = before.env[trial.slot_set].version
+            kept = self.state.fell_back | ({lost} if lost else set())
+            self.state = replace(self.state, fell_back=kept)
+        return reboots
+
+    def give_up_and_reboot(self) -> None:
+        if self.give_up():
+            self.power_on()
 
     def assert_writable(self, target: SlotName) -> None:
         """Invariant 2: what runs, the primary, and what any copy still names is never written."""

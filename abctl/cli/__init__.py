@@ -18,7 +18,9 @@ from abctl.core.slot import SlotName
 _COMMANDS = {
     "status": "abctl.cli.look:status",
     "history": "abctl.cli.look:history",
+    "evidence": "abctl.cli.look:evidence",
     "rehearse": "abctl.cli.look:rehearse",
+    "health": "abctl.cli.health:health",
     "check": "abctl.cli.check:check",
     "upgrade": "abctl.cli.upgrade:upgrade",
     "confirm": "abctl.cli.admin:confirm",
@@ -29,6 +31,7 @@ _COMMANDS = {
     "adopt": "abctl.cli.adopt:adopt",
     "disk": "abctl.cli.disk:disk",
     "release": "abctl.cli.release:release",
+    "build": "abctl.cli.build:build",
 }
 
 

@@ -2,6 +2,7 @@
 
 import click
 
+from abctl.cli.standing import refresh_motd
 from abctl.cli.wiring import Machine, Target, open_machine
 from abctl.core.events import Allow, Confirm, MarkBad, RollBack
 from abctl.core.machine import find_refusal
@@ -9,6 +10,7 @@ from abctl.core.slot import SlotName
 from abctl.core.units import parse_version
 from abctl.update.operate import apply, observe
 from abctl.update.operate import settle as settle_host
+from abctl.update.witness import make_marks_file
 
 
 @click.command(short_help="Keep the slot set that is on trial.")
@@ -125,5 +127,8 @@ def settle(target: Target) -> None:
     with open_machine(target, write=True) as machine:
         before = observe(machine.ports).host
         host = settle_host(machine.ports)
+        make_marks_file(machine.ports)
+        if target.disk is None:
+            refresh_motd(machine)
     for entry in host.record.entries[len(before.record.entries) :]:
         click.echo(f"Slot set {entry.slot_set} ({entry.version}): {entry.text}.")

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
+from abctl.cli.describe_evidence import describe_checks, describe_trial
 from abctl.cli.report import (
     BootEnvReport,
     BootReport,
@@ -26,6 +27,7 @@ from abctl.cli.sentences import (
     say_next_boot,
     say_outcome,
     say_why,
+    target_of,
 )
 from abctl.cli.verdict import Scene, judge
 from abctl.core.bootenv import (
@@ -33,12 +35,13 @@ from abctl.core.bootenv import (
     BootEnv,
     EnvFiles,
     Origin,
-    Outcome,
     Reading,
     SlotState,
     Why,
     next_boot,
 )
+from abctl.core.evidence import TrialEvidence
+from abctl.core.health import CheckResult
 from abctl.core.machine import Host, find_ended_trial
 from abctl.core.record import Entry, Happened, Record
 from abctl.core.slot import SlotName
@@ -55,9 +58,12 @@ def describe_status(
     layout: str,
     disk: str | None = None,
     warnings: Sequence[str] = (),
+    last_trial: TrialEvidence | None = None,
+    health: Iterable[CheckResult] = (),
 ) -> StatusReport:
     """Return how a host stands; ``disk`` is None for the running one, ``reading`` is of ``files``."""
-    scene = Scene(host, reading, files, disk)
+    failing = tuple(health)
+    scene = Scene(host, reading, files, disk, failing)
     finding = judge(scene)
     running = host.running
     return StatusReport(
@@ -73,6 +79,8 @@ def describe_status(
         slot_sets={name: _describe_slot_set(host, name, reading.origin) for name in SlotName},
         next_boot=describe_next_boot(host, files),
         last_upgrade=_describe_last_upgrade(host),
+        last_trial=describe_trial(last_trial, few=True) if last_trial else None,
+        health=describe_checks(failing),
         refused=describe_refusals(host.env, host.record),
         boot_env=BootEnvReport(
             origin=reading.origin,
@@ -131,7 +139,7 @@ def _describe_last_upgrade(host: Host) -> LastUpgradeReport | None:
     if ended:
         sentence = f"{sentence.removesuffix(', on trial')}, but its trial is over: {ended}"
     entry = find_outcome_entry(host)
-    target = env.primary if env.outcome is Outcome.CONFIRMED else env.primary.other
+    target = target_of(env)
     return LastUpgradeReport(
         outcome=env.outcome,
         version=(entry and entry.version) or env[target].version,

@@ -2,6 +2,7 @@
 
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -15,7 +16,9 @@ from abctl.core.units import Bytes, Digest
 
 if TYPE_CHECKING:
     from abctl.core.layout import Layout
+    from abctl.ports import Offer
     from abctl.update.install import Installed
+    from abctl.update.progress import OnProgress
 
 _DIFFERENT = 3  # exit code of `disk check`
 
@@ -46,6 +49,7 @@ def _named(target: Target, image: Path | None) -> Path:
     "--release", "source", required=True, help="What to put into slot set A: as for 'abctl upgrade'."
 )
 @sha256_option
+@click.option("--efi", is_flag=True, help="Fill the ESP, so that it starts: Debian's signed shim and GRUB.")
 @click.option("--force", is_flag=True, help="Overwrite a block device and lose all that is on it.")
 @progress_options
 @json_option
@@ -55,6 +59,7 @@ def create(
     size: Bytes | None,
     source: str,
     sha256: Digest | None,
+    efi: bool,
     force: bool,
     progress: Form,
     as_json: bool,
@@ -70,7 +75,7 @@ def create(
     """
     form = choose_form(progress, sys.stderr, as_json=as_json)
     with frame_progress(sys.stderr, form):
-        _create(image, layout, size, source, sha256, form, force=force, as_json=as_json)
+        _create(image, layout, size, source, sha256, form, efi=efi, force=force, as_json=as_json)
 
 
 def _create(
@@ -81,30 +86,48 @@ def _create(
     sha256: Digest | None,
     form: Form,
     *,
+    efi: bool,
     force: bool,
     as_json: bool,
 ) -> None:
-    from abctl.cli.wiring import locate, machine_of  # noqa: PLC0415
-    from abctl.core.slot import SlotName  # noqa: PLC0415
-    from abctl.host.create import FirstState, create_disk  # noqa: PLC0415
+    from abctl.cli.wiring import locate  # noqa: PLC0415
+    from abctl.host.esp import make_esp_files  # noqa: PLC0415
     from abctl.host.layouts import read_layout  # noqa: PLC0415
-    from abctl.update.first import blank_config_files, blank_env_files, record_creation  # noqa: PLC0415
-    from abctl.update.install import fill_slot_set, require_digest  # noqa: PLC0415
 
     began = time.monotonic()
     offer, wanted = locate(source, sha256), read_layout(layout)
+    esp = make_esp_files(wanted) if efi else {}
+    with show_progress(sys.stderr, form) as on_progress:
+        made, installed = make_disk(image, wanted, size, offer, on_progress, esp=esp, force=force)
+    _show_created(image, made, installed, time.monotonic() - began, as_json=as_json)
+
+
+def make_disk(
+    image: Path,
+    layout: "Layout",
+    size: Bytes | None,
+    offer: "Offer",
+    on_progress: "OnProgress",
+    *,
+    esp: Mapping[str, bytes],
+    force: bool = False,
+) -> "tuple[Layout, Installed]":
+    """Make a disk with the release in slot set A and ``esp``'s files; return its layout, fitted to it."""
+    from abctl.cli.wiring import machine_of  # noqa: PLC0415
+    from abctl.core.slot import SlotName  # noqa: PLC0415
+    from abctl.host.create import FirstState, create_disk  # noqa: PLC0415
+    from abctl.update.first import blank_config_files, blank_env_files, record_creation  # noqa: PLC0415
+    from abctl.update.install import fill_slot_set, require_digest  # noqa: PLC0415
+
     require_digest(offer)
-    state = FirstState(blank_env_files(), blank_config_files())
-    with (
-        create_disk(image, wanted, state, size=size, force=force) as made,
-        show_progress(sys.stderr, form) as on_progress,
-    ):
+    state = FirstState(blank_env_files(), blank_config_files(), esp)
+    with create_disk(image, layout, state, size=size, force=force) as made:
         ports = machine_of(made).ports
         installed = fill_slot_set(
-            ports.slots, wanted.name, SlotName.A, offer, on_progress, unpack=ports.unpack
+            ports.slots, layout.name, SlotName.A, offer, on_progress, unpack=ports.unpack
         )
         record_creation(ports, installed)
-    _show_created(image, made.layout, installed, time.monotonic() - began, as_json=as_json)
+    return made.layout, installed
 
 
 def _show_created(

@@ -1,15 +1,19 @@
-"""status, history and rehearse: the commands that only look."""
+"""status, history, evidence and rehearse: the commands that only look."""
 
 import click
 
-from abctl.cli.describe import describe_history, describe_rehearsal, describe_status
+from abctl.cli.describe import describe_history, describe_rehearsal
+from abctl.cli.describe_evidence import describe_evidence
 from abctl.cli.options import json_option
 from abctl.cli.render import render_history, render_rehearsal, render_status
-from abctl.cli.sentences import warn_of_releases
+from abctl.cli.render_evidence import render_evidence
 from abctl.cli.show import show
+from abctl.cli.standing import report_status
 from abctl.cli.wiring import Target, open_machine
+from abctl.core.evidence import Evidence
 from abctl.core.slot import SlotName
 from abctl.update.operate import observe
+from abctl.update.witness import gather
 
 _BOOTS_MAX = 20
 
@@ -28,16 +32,25 @@ def status(target: Target, as_json: bool) -> None:
       abctl --disk host.img status --json
     """
     with open_machine(target, write=False) as machine:
-        observed = observe(machine.ports)
-        report = describe_status(
-            observed.host,
-            observed.reading,
-            machine.ports.grub.read(),
-            layout=machine.layout.name,
-            disk=target.name,
-            warnings=warn_of_releases(observed.host, machine.trust.read()),
-        )
+        report = report_status(machine, target.name)
     show(report, render_status, as_json=as_json)
+
+
+@click.command(short_help="Show how far each boot of the last trials got.")
+@json_option
+@click.pass_obj
+def evidence(target: Target, as_json: bool) -> None:
+    """Show what is kept of the last trials: how far each boot got, its health checks, and its last lines.
+
+    \b
+    Example:
+      abctl evidence
+    """
+    with open_machine(target, write=False) as machine:
+        kept = machine.ports.evidence.read() if machine.ports.evidence else Evidence()
+        current = gather(machine.ports, observe(machine.ports).host)
+        report = describe_evidence(kept, current, disk=target.name)
+    show(report, render_evidence, as_json=as_json)
 
 
 @click.command(short_help="Show what happened, and when.")

@@ -3,7 +3,7 @@
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import click
@@ -17,6 +17,7 @@ from abctl.cli.options import VersionType, json_option
 from abctl.cli.progress import Form, choose_form, frame_progress, progress_options, show_progress
 from abctl.cli.render_release import render_build
 from abctl.cli.show import show
+from abctl.core.layout import Layout
 from abctl.core.release import DELTAS_MAX, INSTALLED_PARTS, LayoutName
 from abctl.core.slot import Part, Slot, SlotName
 from abctl.core.units import Bytes, Version
@@ -101,8 +102,9 @@ def build(
         order = Order(version, layouts, images, _read_all_older(older, version), effort)
         with show_progress(sys.stderr, form) as on_progress:
             _say_unknown_layouts(layouts, on_progress)
+            known = [read_layout(name) for name in sorted(set(layouts) & set(list_layouts()))]
             try:
-                built = build_release(out, order, _measure_rooms(layouts), _forward(on_progress))
+                built = build_release(out, order, measure_rooms(known), forward(on_progress))
             except KeyboardInterrupt as error:
                 raise Interrupted(f"interrupted: nothing was left at {out}; build it again") from error
         report = describe_build(out, built, time.monotonic() - began)
@@ -137,15 +139,14 @@ def _read_all_older(folders: Sequence[Path], version: Version) -> tuple[OlderRel
     return releases
 
 
-def _measure_rooms(layouts: Sequence[str]) -> Rooms:
-    """Return the sizes of the slots of those layouts that are shipped."""
-    known = {name: read_layout(name) for name in set(layouts) & set(list_layouts())}
+def measure_rooms(layouts: Iterable[Layout]) -> Rooms:
+    """Return the sizes of the slots of these layouts."""
     return {
-        name: {
+        layout.name: {
             part: Bytes(min(layout.slot_size(Slot(slot_set, part)) for slot_set in SlotName))
             for part in INSTALLED_PARTS
         }
-        for name, layout in known.items()
+        for layout in layouts
     }
 
 
@@ -159,5 +160,6 @@ def _say_unknown_layouts(layouts: Sequence[str], on_progress: OnProgress) -> Non
             )
 
 
-def _forward(on_progress: OnProgress) -> OnStage:
+def forward(on_progress: OnProgress) -> OnStage:
+    """Return what tells the steps of a build as those of an installation."""
     return lambda stage, part, done, total: on_progress(Progress(_STEPS[stage], part, done, total))

@@ -1,8 +1,10 @@
 """The reports as text for people: the most important first; colour says nothing that words do not."""
 
+import shlex
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from abctl.cli.render_evidence import render_health, render_trial
 from abctl.cli.report import (
     Advice,
     HistoryReport,
@@ -38,10 +40,16 @@ def render_status(report: StatusReport, style: Style) -> str:
     lines += ["", *_slot_sets(report, style)]
     said = frozenset(item.why for item in report.slot_sets.values())
     refused = _refused(report.refused, style, said)
-    details = [*_last_upgrade(report, style), *refused, *_troubles(report, style)]
+    trial = render_trial(report.last_trial, _evidence_command(report), style) if report.last_trial else ()
+    health = render_health(report.health, style)
+    details = [*health, *_last_upgrade(report, style), *trial, *refused, *_troubles(report, style)]
     if details:
         lines += ["", *details]
     return "\n".join(lines)
+
+
+def _evidence_command(report: StatusReport) -> str:
+    return f"abctl --disk {shlex.quote(report.disk)} evidence" if report.disk else "abctl evidence"
 
 
 def _headline(report: StatusReport, style: Style) -> list[str]:
@@ -87,7 +95,8 @@ def _slot_sets(report: StatusReport, style: Style) -> Iterator[str]:
             yield f"{head}  {rest}"
         else:
             yield from (head.rstrip(), indent + rest)
-        yield from (indent + style.dim(line) for line in wrap(item.why, style.width - len(indent)))
+        why = "as said above" if report.last_trial and item.why in report.headline else item.why
+        yield from (indent + style.dim(line) for line in wrap(why, style.width - len(indent)))
 
 
 def _roles(item: SlotSetReport) -> str:

@@ -11,6 +11,8 @@ from enum import StrEnum
 from typing import Annotated, Any
 
 from abctl.core.bootenv import MAX_ATTEMPTS, Origin, Outcome, SlotState, Why
+from abctl.core.evidence import Stage
+from abctl.core.health import Verdict as CheckVerdict
 from abctl.core.record import Happened
 from abctl.core.slot import SlotName
 
@@ -137,6 +139,40 @@ class RefusalReport(Report):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HealthCheckReport(Report):
+    """How one health check went."""
+
+    name: str
+    required: Annotated[bool, Note("a required one decides, a wanted one only warns")]
+    verdict: CheckVerdict
+    text: str
+    took: Annotated[float, Note("seconds", minimum=0)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrialBootReport(Report):
+    """One boot of a trial."""
+
+    number: Annotated[int, Note("1 is the first", minimum=1, maximum=MAX_ATTEMPTS)]
+    stage: Annotated[Stage, Note("how far it got; grub: it left no mark")]
+    at: Annotated[Time | None, Note("when it was noted last; null where nothing of it had a clock")]
+    sentence: str
+    checks: tuple[HealthCheckReport, ...]
+    tail: Annotated[tuple[str, ...], Note("the last lines of its log; status gives a few, evidence all")]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrialStoryReport(Report):
+    """What is kept of a trial: how far each of its boots got."""
+
+    slot_set: SlotName
+    version: str | None
+    at: Annotated[Time | None, Note("when it was noted last")]
+    sentence: Annotated[str, Note("what is known of its end, in one line")]
+    boots: tuple[TrialBootReport, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BootEnvReport(Report):
     """How the boot environment was found on the grub partition."""
 
@@ -161,6 +197,12 @@ class StatusReport(Report):
     slot_sets: Annotated[dict[SlotName, SlotSetReport], Note(required=("A", "B"))]
     next_boot: NextBootReport
     last_upgrade: LastUpgradeReport | None
+    last_trial: Annotated[
+        TrialStoryReport | None, Note("the boots of a trial that is on or was not kept; null: there is none")
+    ]
+    health: Annotated[
+        tuple[HealthCheckReport, ...], Note("the checks of this boot that did not pass; of the running host")
+    ]
     refused: tuple[RefusalReport, ...]
     boot_env: BootEnvReport
     damage: Annotated[tuple[str, ...], Note("a sentence for each damaged copy of the boot environment")]
@@ -218,3 +260,11 @@ class RehearseReport(Report):
     boots: tuple[BootReport, ...]
     settles_on: Annotated[SlotName | None, Note("what every later boot starts; null: not known")]
     sentence: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvidenceReport(Report):
+    """abctl evidence: what is kept of the last trials, oldest first."""
+
+    disk: Disk
+    trials: tuple[TrialStoryReport, ...]

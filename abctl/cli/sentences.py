@@ -32,6 +32,10 @@ _HAPPENED = {
     Happened.ROLLED_BACK: "the host was rolled back to {release} in slot set {slot_set}",
     Happened.MARKED_BAD: "{release} in slot set {slot_set} was marked bad: {text}",
     Happened.GAVE_WAY: "{release} in slot set {slot_set} gave way to the other slot set: {text}",
+    Happened.STAYED_UP: (
+        "{release} in slot set {slot_set} is not healthy, but stays up, as the other slot set is no better: "
+        "{text}"
+    ),
     Happened.ALLOWED: "{release} was allowed again",
     Happened.REBUILT: "the boot environment was lost and rebuilt: {text}",
 }
@@ -169,7 +173,14 @@ _ENTRY_OF = {
     Outcome.ROLLED_BACK: Happened.ROLLED_BACK,
     Outcome.MARKED_BAD: Happened.MARKED_BAD,
     Outcome.GAVE_WAY: Happened.GAVE_WAY,
+    Outcome.STAYED_UP: Happened.STAYED_UP,
 }
+_OF_THE_PRIMARY = (Outcome.CONFIRMED, Outcome.STAYED_UP)
+
+
+def target_of(env: BootEnv) -> SlotName:
+    """Return the slot set that the outcome is about."""
+    return env.primary if env.outcome in _OF_THE_PRIMARY else env.primary.other
 
 
 def find_outcome_entry(host: Host) -> Entry | None:
@@ -199,7 +210,7 @@ def say_outcome(host: Host) -> str | None:
     entry = find_outcome_entry(host)
     if entry:
         return say_entry(entry) + (", on trial" if env.outcome is Outcome.ARMED else "")
-    target = env.primary if env.outcome is Outcome.CONFIRMED else env.primary.other
+    target = target_of(env)
     release = name_release(env[target].version)
     match env.outcome:
         case Outcome.NONE:
@@ -271,6 +282,7 @@ def _why_bad(host: Host, name: SlotName) -> str:
             Happened.FELL_BACK,
             Happened.MARKED_BAD,
             Happened.ROLLED_BACK,
+            Happened.STAYED_UP,
         ):
             return entry.text
     return "the reason is lost with the record"

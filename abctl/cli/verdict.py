@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from abctl.cli.report import Advice, Verdict
 from abctl.cli.sentences import find_outcome_entry, name_slot_set, say_outcome
 from abctl.core.bootenv import MAX_ATTEMPTS, EnvFiles, Origin, Outcome, Reading, SlotState, Trial
+from abctl.core.health import CheckResult
 from abctl.core.machine import Host, Settle, find_ended_trial, transition
 from abctl.core.slot import SlotName
 from abctl.core.units import Seconds
@@ -31,6 +32,7 @@ class Scene:
     reading: Reading
     files: EnvFiles
     disk: str | None
+    health: tuple[CheckResult, ...] = ()
 
     @property
     def is_older_system(self) -> bool:
@@ -73,6 +75,7 @@ def _find(scene: Scene) -> Iterator[Finding]:
     yield from _find_trial(scene)
     yield from _find_primary(scene)
     yield from _find_other(scene)
+    yield from _find_unhealthy(scene)
     yield from _find_damage(scene)
     yield _all_right(scene)
 
@@ -137,11 +140,12 @@ def _find_primary(scene: Scene) -> Iterator[Finding]:
     if env[env.primary].state in (SlotState.BAD, SlotState.EMPTY) and env.trial is None:
         advice = scene.advise("install a sound release", _UPGRADE)
         state = env[env.primary].state
-        yield Finding(
-            Verdict.DEGRADED,
-            f"the primary {scene.name(env.primary)} is {state}, and the other slot set cannot replace it",
-            (advice,),
+        headline = (
+            f"the primary {scene.name(env.primary)} is {state}, and the other slot set cannot replace it"
         )
+        if env.outcome is Outcome.STAYED_UP:
+            headline = say_outcome(host) or headline
+        yield Finding(Verdict.DEGRADED, headline, (advice,))
     if booted not in (None, env.primary) and env.trial is None and not host.running.disagreement:
         assert booted is not None
         yield Finding(
@@ -186,6 +190,14 @@ def _advise_on_bad(scene: Scene, other: SlotName) -> tuple[Advice, ...]:
     version = scene.host.env[other].version
     again = () if version is None else (scene.advise("or let that version in again", f"allow {version}"),)
     return (scene.advise("install a mended release", _UPGRADE), *again)
+
+
+def _find_unhealthy(scene: Scene) -> Iterator[Finding]:
+    """A trial that fails its checks is on trial still; anything else that runs wants an admin."""
+    failed = [item for item in scene.health if item.is_failure]
+    if failed and scene.host.env.trial is None:
+        advice = scene.advise("see which checks fail", "health")
+        yield Finding(Verdict.ATTENTION, f"{_base(scene)}, but {failed[0].sentence}", (advice,))
 
 
 def _find_damage(scene: Scene) -> Iterator[Finding]:

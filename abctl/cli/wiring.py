@@ -11,15 +11,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from abctl.core import record, trust_state
+from abctl.core import evidence, marks, record, trust_state
 from abctl.core.events import Running
 from abctl.core.slot import Part, Slot, SlotName
 from abctl.core.units import Digest, Version, parse_version
 from abctl.errors import AbctlError
-from abctl.update.memory import ConfigRecord, ConfigTrust
+from abctl.update.memory import ConfigEvidence, ConfigRecord, ConfigTrust
 from abctl.update.operate import Ports
 
 if TYPE_CHECKING:
+    from abctl.core.crash_log import CrashLog
     from abctl.core.layout import Layout
     from abctl.core.release import Compression
     from abctl.host.block import ExtentVolume
@@ -105,6 +106,8 @@ def machine_of(disk: Disk, booted: SlotName | None = None) -> Machine:
         now=now,
         version_in=lambda name: _read_version(slots, name),
         unpack=_unpack,
+        evidence=ConfigEvidence(DiskConfigFile(disk, evidence.PATH, evidence.FILE_SIZE)),
+        marks=DiskConfigFile(disk, marks.PATH, marks.FILE_SIZE),
     )
     return Machine(
         ports,
@@ -143,11 +146,20 @@ def _open_host(target: Target) -> Machine:
         now=system.now,
         version_in=lambda name: _read_version(slots, name),
         unpack=_unpack,
+        evidence=ConfigEvidence(LiveConfigFile(evidence.PATH, evidence.FILE_SIZE)),
+        marks=LiveConfigFile(marks.PATH, marks.FILE_SIZE),
+        crash_logs=_read_crash_logs,
     )
     trust = ConfigTrust(LiveConfigFile(trust_state.PATH, trust_state.FORM.file_size))
     return Machine(
         ports, layout, lambda name: _has_kernel(slots, name), _live_grub_files, trust, system.reboot
     )
+
+
+def _read_crash_logs() -> tuple[CrashLog, ...]:
+    from abctl.host.pstore import read_crash_logs  # noqa: PLC0415
+
+    return read_crash_logs()
 
 
 def _live_grub_files() -> GrubFiles:

@@ -104,7 +104,7 @@ def decode(block: bytes) -> BootEnv:
                 name: SlotSet(SlotState(values[f"state_{name}"]), _version_or_none(values[f"version_{name}"]))
                 for name in SlotName
             },
-            outcome=Outcome(values["outcome"]),
+            outcome=_outcome(values["outcome"]),
             generation=_strict_number(values["generation"]),
         )
     except (KeyError, ValueError) as error:
@@ -139,6 +139,11 @@ def decode_older(block: bytes) -> BootEnv:
         # A cycle that nobody knows is half of a word: GRUB was cut while it ended a first boot.
         env = BootEnv(named.other, Trial(named, 1 if cycle == "first_boot" else 0), generation=0)
     return env.with_state(env.primary, SlotState.GOOD)
+
+
+def _outcome(text: str) -> Outcome:
+    """A newer abctl may know more of them; nothing is decided by it, so the block is as good as any."""
+    return Outcome(text) if text in tuple(Outcome) else Outcome.NONE
 
 
 def _version_or_none(text: str) -> Version | None:

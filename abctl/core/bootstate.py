@@ -42,6 +42,7 @@ class Outcome(StrEnum):
     ROLLED_BACK = "rolled_back"
     MARKED_BAD = "marked_bad"
     GAVE_WAY = "gave_way"
+    STAYED_UP = "stayed_up"
 
 
 class Why(StrEnum):

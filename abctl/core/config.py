@@ -12,6 +12,14 @@ allow = "never"             # who may install what nobody signed, by its SHA-256
 [rollout]
 host_id = "rack7-host12"    # decides when this host takes a release; default: made once, at random
 place = 0.0                 # from 0 (always among the first) to 1 instead
+
+[health]                    # when a trial is confirmed, and when it is given up; times in seconds
+deadline = 600              # since the boot: what is not confirmed by then is given up
+healthy_for = 30            # so long must all required checks pass without a break
+check_timeout = 30          # a check that takes longer has failed
+interval = 5                # between two rounds of checks
+may_fail = ["smartd.service", "motd-*"]   # systemd units that may fail
+min_free = "5%"             # of /var and of the config volume; or a size such as 200MiB
 """
 
 import tomllib
@@ -21,6 +29,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from abctl.core.health import HealthPolicy, parse_min_free
 from abctl.core.problems import describe_problems
 from abctl.errors import BadConfig
 
@@ -82,6 +91,53 @@ class RolloutConfig(BaseModel):
     place: Annotated[float, Field(ge=0, lt=1)] | None = None
 
 
+def _check_min_free(text: str) -> str:
+    parse_min_free(text)
+    return text
+
+
+def _check_glob(text: str) -> str:
+    if not text.isprintable() or not text or " " in text:
+        raise ValueError(f"{text[:100]!r} is not the name of a systemd unit, or a pattern of it")
+    return text
+
+
+class HealthConfig(BaseModel):
+    """When a trial is confirmed, and when it is given up; times in seconds."""
+
+    model_config = _STRICT
+
+    deadline: Annotated[int, Field(ge=60, le=24 * 3600)] = 600
+    healthy_for: Annotated[int, Field(ge=1, le=12 * 3600)] = 30
+    check_timeout: Annotated[int, Field(ge=1, le=600)] = 30
+    interval: Annotated[int, Field(ge=1, le=300)] = 5
+    may_fail: Annotated[
+        tuple[Annotated[str, Field(max_length=256), AfterValidator(_check_glob)], ...],
+        Field(max_length=64, strict=False),
+    ] = ()
+    min_free: Annotated[str, AfterValidator(_check_min_free)] = "5%"
+
+    @model_validator(mode="after")
+    def _all_fits_before_the_deadline(self) -> "HealthConfig":
+        for name in ("healthy_for", "check_timeout", "interval"):
+            if getattr(self, name) >= self.deadline:
+                raise ValueError(
+                    f"{name} ({getattr(self, name)} s) must be shorter than deadline ({self.deadline} s)"
+                )
+        return self
+
+    @property
+    def policy(self) -> HealthPolicy:
+        return HealthPolicy(
+            deadline=self.deadline,
+            healthy_for=self.healthy_for,
+            check_timeout=self.check_timeout,
+            interval=self.interval,
+            may_fail=self.may_fail,
+            min_free=parse_min_free(self.min_free),
+        )
+
+
 class Config(BaseModel):
     """How this host is to be kept up to date."""
 
@@ -90,6 +146,7 @@ class Config(BaseModel):
     repository: RepositoryConfig = RepositoryConfig()
     unsigned: UnsignedConfig = UnsignedConfig()
     rollout: RolloutConfig = RolloutConfig()
+    health: HealthConfig = HealthConfig()
 
 
 def parse_config(text: str, name: str) -> Config:

@@ -13,8 +13,8 @@ from abctl.errors import RunningMismatch
 class Running:
     """Which slot set the running system came from, by each witness; all None where nothing runs.
 
-    ``why``, ``passed_over`` and ``generation`` are what GRUB told the kernel; generation is 0 where no
-    copy was whole, and None where it is not known.
+    ``why``, ``passed_over``, ``generation`` and ``attempts`` (left to the trial after this boot) are what
+    GRUB told the kernel; generation is 0 where no copy was whole, and None where it is not known.
     """
 
     kernel: SlotName | None = None
@@ -23,6 +23,7 @@ class Running:
     why: Why | None = None
     passed_over: SlotName | None = None
     generation: int | None = None
+    attempts: int | None = None
 
     @classmethod
     def all_of(cls, slot_set: SlotName | None, why: Why | None = None) -> "Running":
@@ -71,9 +72,13 @@ class Host:
 
 @dataclass(frozen=True, slots=True)
 class Settle:
-    """Look at how the last trial ended; every other event is preceded by this one."""
+    """Look at how the last trial ended; every other event is preceded by this one.
+
+    ``note`` is what is known of how far its boots got.
+    """
 
     at: Seconds
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +118,14 @@ class Confirm:
 
 
 @dataclass(frozen=True, slots=True)
+class Unhealthy:
+    """The running trial did not get healthy in time. Ask ``machine.must_reboot`` what comes next."""
+
+    at: Seconds
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class RollBack:
     at: Seconds
 
@@ -130,7 +143,17 @@ class Allow:
     version: Version
 
 
-Event = Settle | InstallStarted | InstallVerified | InstallFailed | Confirm | RollBack | MarkBad | Allow
+Event = (
+    Settle
+    | InstallStarted
+    | InstallVerified
+    | InstallFailed
+    | Confirm
+    | Unhealthy
+    | RollBack
+    | MarkBad
+    | Allow
+)
 
 
 # --- effects ----------------------------------------------------------------------------------------
@@ -153,7 +176,10 @@ class InvalidateSlotSet:
 
 @dataclass(frozen=True, slots=True)
 class WriteRecord:
+    """Rewrite the record; with ``must_stand`` it fails where that cannot be done, else it only warns."""
+
     record: Record
+    must_stand: bool = False
 
 
 Effect = WriteBootEnv | InvalidateSlotSet | WriteRecord

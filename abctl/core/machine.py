@@ -6,6 +6,11 @@
                                                                     that GRUB passed over, ends: its slot
                                                                     set is bad, its version refused; a
                                                                     primary without a kernel gives way
+    Unhealthy        always                                         a running trial that gave up: nothing,
+                                                                    where it is left by a reboot; where the
+                                                                    primary is bad too, or has no kernel, it
+                                                                    stays up instead: primary although bad,
+                                                                    version refused
     InstallStarted   nothing on trial, the running slot set is the  every copy is proven writable; the other
                      primary (or nothing runs), version not refused slot set is empty in every copy, then made
                                                                     unbootable on the disk
@@ -18,11 +23,11 @@
                                                                     refused; a good other one takes over
     Allow            the version is refused                         it may be installed again
 
-Fallback is not in the table: GRUB does it when nothing is done, and Settle records it afterwards.
+Fallback is not in the table: GRUB does it when nothing is done, and Settle records it afterwards. Who gives
+up a trial reboots only where ``must_reboot`` says so: with both slot sets bad there is nothing better.
 A power cut may fall between any two effects, so each prefix must leave a host that boots.
 """
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import assert_never
 
@@ -41,10 +46,12 @@ from abctl.core.events import (
     RollBack,
     Running,
     Settle,
+    Unhealthy,
     WriteBootEnv,
     WriteRecord,
 )
-from abctl.core.record import Entry, Happened, Record, Refusal
+from abctl.core.record import Entry, Happened, Record
+from abctl.core.refusing import find_refusal, refuse, remember_bad
 from abctl.core.slot import SlotName
 from abctl.core.units import Digest, Seconds, Version
 from abctl.errors import (
@@ -58,6 +65,7 @@ from abctl.errors import (
 )
 
 __all__ = [
+    "NO_KERNEL",
     "Allow",
     "Confirm",
     "Decision",
@@ -72,14 +80,17 @@ __all__ = [
     "RollBack",
     "Running",
     "Settle",
+    "Unhealthy",
     "WriteBootEnv",
     "WriteRecord",
     "check_install",
     "find_ended_trial",
     "find_refusal",
-    "rebuild",
+    "must_reboot",
     "transition",
 ]
+
+NO_KERNEL = "its kernel could not be loaded"
 
 Decision = tuple[Host, tuple[Effect, ...]]
 
@@ -101,6 +112,8 @@ def transition(host: Host, event: Event) -> Decision:  # noqa: C901, PLR0911 - a
             return _give_up_install(host, event)
         case Confirm():
             return _confirm(host, event)
+        case Unhealthy():
+            return _give_up_trial(host, event)
         case RollBack():
             return _roll_back(host, event)
         case MarkBad():
@@ -133,7 +146,7 @@ def _settle(host: Host, event: Settle) -> Decision:
         taken_over = replace(env, primary=way_out, outcome=Outcome.GAVE_WAY).with_state(
             lost, SlotState.UNTESTED
         )
-        entry = Entry(event.at, Happened.GAVE_WAY, lost, env[lost].version, text=_NO_KERNEL)
+        entry = Entry(event.at, Happened.GAVE_WAY, lost, env[lost].version, text=NO_KERNEL)
         return _decide(host, taken_over, host.record.with_entry(entry))
     ended = find_ended_trial(host)
     if ended is None or env.trial is None:
@@ -144,10 +157,8 @@ def _settle(host: Host, event: Settle) -> Decision:
         called_off = replace(env, trial=None, outcome=Outcome.CALLED_OFF)
         entry = Entry(event.at, Happened.CALLED_OFF, trial, env[trial].version, text=ended)
         return _decide(host, called_off, host.record.with_entry(entry))
-    return _end_trial(host, event.at, ended, Outcome.FELL_BACK, Happened.FELL_BACK)
-
-
-_NO_KERNEL = "its kernel could not be loaded"
+    reason = f"{ended}; {event.note}" if event.note else ended
+    return _end_trial(host, event.at, reason, Outcome.FELL_BACK, Happened.FELL_BACK)
 
 
 def _gave_way(host: Host) -> bool:
@@ -169,7 +180,7 @@ def find_ended_trial(host: Host) -> str | None:
     if host.why is Why.UNSAVED:
         return "GRUB could not write the boot environment, so it did not spend an attempt"
     if host.why is Why.NO_KERNEL and running.passed_over is env.trial.slot_set:
-        return _NO_KERNEL
+        return NO_KERNEL
     if env.trial.attempts == 0:
         return f"never confirmed: all {MAX_ATTEMPTS} attempts are used up"
     return None
@@ -182,8 +193,8 @@ def _end_trial(host: Host, at: Seconds, reason: str, outcome: Outcome, what: Hap
     entry = Entry(at, what, trial, host.env[trial].version, text=reason)
     record = host.record
     # Where the boot environment cannot be written, every boot comes here again; once is enough.
-    if not record.entries or replace(record.entries[-1], at=at) != entry:
-        record = _refuse(host, at, trial, reason).with_entry(entry)
+    if not record.entries or replace(record.entries[-1], at=at, text=reason) != entry:
+        record = refuse(host, at, trial, reason).with_entry(entry)
     # The record first: between the two, the next Settle comes to the same end.
     return _decide(host, env, record, record_first=True)
 
@@ -191,27 +202,6 @@ def _end_trial(host: Host, at: Seconds, reason: str, outcome: Outcome, what: Hap
 def _trial_of(host: Host) -> SlotName:
     assert host.env.trial is not None
     return host.env.trial.slot_set
-
-
-def _refuse(host: Host, at: Seconds, slot_set: SlotName, reason: str) -> Record:
-    version = host.env[slot_set].version
-    if version is None:
-        return host.record
-    return host.record.with_refusal(Refusal(at, version, host.record.last_digest(version), reason))
-
-
-def find_refusal(host: Host, version: Version | None, sha256: Digest | None) -> str | None:
-    """Return why this release is refused, or None.
-
-    A bad slot set refuses its own version too, so that a lost record does not let it in again.
-    """
-    refusal = host.record.find_refusal(version, sha256)
-    if refusal:
-        return refusal.reason
-    for name in SlotName:
-        if version and host.env[name] == SlotSet(SlotState.BAD, version):
-            return f"slot set {name} holds it and is bad"
-    return None
 
 
 def check_install(host: Host, version: Version | None, sha256: Digest | None) -> SlotName:
@@ -246,7 +236,9 @@ def _start_install(host: Host, event: InstallStarted) -> Decision:
     proof = replace(host.env, generation=host.env.generation + 1)
     env = replace(proof, outcome=Outcome.INSTALLING, generation=proof.generation + 1)
     env = env.with_slot_set(target, SlotSet(SlotState.EMPTY, event.version))
-    return replace(host, env=env), (
+    record, remember = remember_bad(host, target, event.at)
+    return replace(host, env=env, record=record), (
+        *remember,
         WriteBootEnv(proof, every_copy=True),
         WriteBootEnv(env, every_copy=True),
         InvalidateSlotSet(target),
@@ -301,6 +293,40 @@ def _confirm(host: Host, event: Confirm) -> Decision:
     )
 
 
+def must_reboot(host: Host) -> bool:
+    """Whether a trial that gave up is to be left by a reboot: GRUB tries it again, or boots the primary.
+
+    Not where the primary is known to be bad, or has no kernel: then what runs, and can be reached, is the
+    better one. The answer is the same before and after ``Unhealthy``.
+    """
+    env = host.env
+    if env.trial is None or host.running.kernel is not env.trial.slot_set:
+        return False
+    # With its attempts used up a trial runs only because GRUB cannot load the primary, and comes back to it.
+    if host.running.passed_over is env.primary:
+        return False
+    return env[env.primary].state in (SlotState.GOOD, SlotState.UNTESTED)
+
+
+def _give_up_trial(host: Host, event: Unhealthy) -> Decision:
+    env, running = host.env, host.running
+    # A mixed system is no slot set that could be the primary: nothing is changed from it.
+    is_running_trial = (
+        env.trial is not None and not running.disagreement and running.kernel is env.trial.slot_set
+    )
+    if not is_running_trial or must_reboot(host):
+        return host, ()
+    trial = _trial_of(host)
+    stays = replace(env, primary=trial, trial=None, outcome=Outcome.STAYED_UP).with_state(
+        trial, SlotState.BAD
+    )
+    if running.passed_over is env.primary and env[env.primary].state is SlotState.GOOD:
+        stays = stays.with_state(env.primary, SlotState.UNTESTED)
+    entry = Entry(event.at, Happened.STAYED_UP, trial, env[trial].version, text=event.reason)
+    record = refuse(host, event.at, trial, event.reason).with_entry(entry)
+    return _decide(host, stays, record, record_first=True)
+
+
 def _roll_back(host: Host, event: RollBack) -> Decision:
     env, booted = host.env, host.running.booted
     if env.trial and booted is env.trial.slot_set:
@@ -317,7 +343,7 @@ def _roll_back(host: Host, event: RollBack) -> Decision:
             f"slot set {target} is {env[target].state} ({holds}), so {env.primary} stays: install the "
             "release you want with 'abctl upgrade'"
         )
-    record = _refuse(host, event.at, env.primary, "rolled back by an admin")
+    record = refuse(host, event.at, env.primary, "rolled back by an admin")
     version = env[target].version
     if version:
         record = record.without_refusal(version)
@@ -339,7 +365,7 @@ def _mark_bad(host: Host, event: MarkBad) -> Decision:
         marked = replace(marked, primary=bad.other)
     reason = event.reason.strip() or "an admin said so"
     entry = Entry(event.at, Happened.MARKED_BAD, bad, env[bad].version, text=reason)
-    record = _refuse(host, event.at, bad, reason).with_entry(entry)
+    record = refuse(host, event.at, bad, reason).with_entry(entry)
     return _decide(host, marked, record, record_first=True)
 
 
@@ -352,19 +378,3 @@ def _allow(host: Host, event: Allow) -> Decision:
             env = env.with_state(name, SlotState.UNTESTED)
     entry = Entry(event.at, Happened.ALLOWED, version=event.version)
     return _decide(host, env, host.record.without_refusal(event.version).with_entry(entry))
-
-
-def rebuild(running: Running, versions: Callable[[SlotName], Version | None]) -> BootEnv:
-    """Return a boot environment for a host that lost both copies and the older system's file.
-
-    What runs is good, for it runs; of the other slot set nothing is known. Where nothing runs, GRUB's
-    fixed rule says A.
-    """
-    primary = running.booted or SlotName.A
-    return BootEnv(
-        primary=primary,
-        slot_sets={
-            name: SlotSet(SlotState.GOOD if name is primary else SlotState.UNTESTED, versions(name))
-            for name in SlotName
-        },
-    )

@@ -33,6 +33,7 @@ class Happened(StrEnum):
     ROLLED_BACK = "rolled_back"
     MARKED_BAD = "marked_bad"
     GAVE_WAY = "gave_way"
+    STAYED_UP = "stayed_up"
     ALLOWED = "allowed"
     REBUILT = "rebuilt"
 
@@ -141,7 +142,10 @@ def decode_half(half: bytes) -> Record | None:
         values = json.loads(body)
         return Record(
             refusals=tuple(Refusal(**_checked(item)) for item in values["refusals"]),
-            entries=tuple(_parse_entry(_checked(item)) for item in values["entries"]),
+            # A newer abctl may know more kinds of entries: the rest is worth keeping.
+            entries=tuple(
+                _parse_entry(_checked(item)) for item in values["entries"] if item["what"] in tuple(Happened)
+            ),
             serial=_checked({"serial": values["serial"]})["serial"],
         )
     except (KeyError, TypeError, ValueError, RecursionError):

@@ -5,7 +5,7 @@ import os
 import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from uuid import NAMESPACE_URL, uuid5
 
@@ -31,10 +31,11 @@ _SLOT_HEAD = 16 * MIB  # zeroed, so that a new slot holds no file system
 
 @dataclass(frozen=True, slots=True)
 class FirstState:
-    """What a new disk remembers: the boot environment, and the files of its config volume by path."""
+    """What a new disk holds: the boot environment, and the files of its config volume and its ESP by path."""
 
     env: EnvFiles
     config: Mapping[str, bytes]
+    esp: Mapping[str, bytes] = field(default_factory=dict)
 
 
 @contextmanager
@@ -121,6 +122,7 @@ def _write_disk(path: Path, layout: Layout, state: FirstState) -> Disk:
     contents: dict[Role | None, Mapping[str, bytes]] = {
         Role.GRUB: make_grub_files(layout, state.env),
         Role.CONFIG: state.config,
+        Role.ESP: state.esp,
     }
     for volume in layout.volumes:
         _fill(disk, volume, contents.get(volume.role, {}))

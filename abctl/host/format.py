@@ -12,7 +12,7 @@ from uuid import NAMESPACE_URL, UUID, uuid5
 from abctl.core.layout import Filesystem
 from abctl.core.units import KIB
 from abctl.host.block import ExtentVolume
-from abctl.host.run import run
+from abctl.host.run import run_for_complaints
 
 _FIRST_TIME = 315532800  # 1980-01-01, before which FAT has no dates
 _PIECE = 64 * KIB  # looked at for being zero
@@ -61,16 +61,16 @@ def _data_blocks(fd: int, size: int) -> list[int]:
 
 def _make_vfat(image: Path, name: str, uuid: str, files: Mapping[str, bytes]) -> None:
     number, label = uuid.replace("-", "")[:8], name.upper()[:_FAT_LABEL_MAX]
-    _run_at_fixed_time("mkfs.vfat", "--invariant", "-i", number, "-n", label, str(image))
+    run_at_fixed_time("mkfs.vfat", "--invariant", "-i", number, "-n", label, str(image))
     for folder in _folders_of(files):
-        _run_at_fixed_time("mmd", "-i", str(image), f"::{folder}")
+        run_at_fixed_time("mmd", "-i", str(image), f"::{folder}")
     for path, source in _scratch_files(image.parent, files):
-        _run_at_fixed_time("mcopy", "-i", str(image), str(source), f"::{path}")
+        run_at_fixed_time("mcopy", "-i", str(image), str(source), f"::{path}")
 
 
 def _make_ext4(image: Path, name: str, uuid: str, files: Mapping[str, bytes]) -> None:
     own = str(_parse_uuid(uuid))
-    _run_at_fixed_time(
+    run_at_fixed_time(
         *("mke2fs", "-q", "-F", "-t", "ext4", "-U", own, "-L", name[:_EXT4_LABEL_MAX]),
         *("-E", f"hash_seed={own},root_owner=0:0,lazy_itable_init=1,lazy_journal_init=1", str(image)),
     )
@@ -79,7 +79,7 @@ def _make_ext4(image: Path, name: str, uuid: str, files: Mapping[str, bytes]) ->
     script += [f"write {source} {path}" for path, source in _scratch_files(image.parent, files)]
     commands = image.parent / "commands"
     commands.write_text("\n".join(script) + "\n")
-    _run_at_fixed_time("debugfs", "-w", "-f", str(commands), str(image))
+    run_at_fixed_time("debugfs", "-w", "-f", str(commands), str(image))
 
 
 def _parse_uuid(text: str) -> UUID:
@@ -104,13 +104,13 @@ def _scratch_files(folder: Path, files: Mapping[str, bytes]) -> list[tuple[str, 
     return sources
 
 
-def _run_at_fixed_time(*command: str) -> None:
-    now = max(int(os.environ.get("SOURCE_DATE_EPOCH") or 0), _FIRST_TIME)
-    run(
-        "env",
-        "TZ=UTC",
-        "MTOOLS_SKIP_CHECK=1",
-        f"SOURCE_DATE_EPOCH={now}",
-        f"E2FSPROGS_FAKE_TIME={now}",
-        *command,
-    )
+def run_at_fixed_time(*command: str, timeout: float = 120, **environment: str) -> str:
+    """Run a program that writes times: all become SOURCE_DATE_EPOCH. Return what it complains of."""
+    now = str(fixed_time())
+    values = {"TZ": "UTC", "MTOOLS_SKIP_CHECK": "1", "SOURCE_DATE_EPOCH": now, "E2FSPROGS_FAKE_TIME": now}
+    return run_for_complaints(*command, timeout=timeout, environment={**values, **environment})
+
+
+def fixed_time() -> int:
+    """Return the time that all that is made bears, in seconds since 1970."""
+    return max(int(os.environ.get("SOURCE_DATE_EPOCH") or 0), _FIRST_TIME)

@@ -73,8 +73,8 @@ class PoweredOn:
     """What GRUB did at one power-on.
 
     ``chosen`` was its first choice and ``second`` the way out; ``booted`` is the one whose kernel it
-    started, None where none could be loaded. ``why``, ``passed_over`` and ``generation`` are what the
-    kernel was told; ``files`` is what stood on the grub partition afterwards.
+    started, None where none could be loaded. ``why``, ``passed_over``, ``generation`` and ``attempts_left``
+    are what the kernel was told; ``files`` is what stood on the grub partition afterwards.
     """
 
     booted: SlotName | None
@@ -85,6 +85,7 @@ class PoweredOn:
     origin: Origin
     attempts: str
     generation: int | None
+    attempts_left: int | None
     command_line: str
     files: EnvFiles
 
@@ -100,11 +101,15 @@ class Disk:
 class GrubEmu:
     """A machine that does nothing but start GRUB; a context manager, since it keeps files."""
 
-    def __init__(self, slots_cfg: str = _ROOTS, scripts: Path | None = None) -> None:
+    def __init__(
+        self, slots_cfg: str = _ROOTS, scripts: Path | None = None, arguments: bytes | None = None
+    ) -> None:
         """``slots_cfg`` is this disk's slots.cfg, for what it says to the kernel.
 
         ``scripts`` is the folder with the other scripts; those that ship with abctl if not given.
+        ``arguments`` is the file of that name beside each kernel.
         """
+        self._arguments = arguments
         self._slots_cfg = slots_cfg + _BOOTS
         self._scripts = scripts or find_data("grub")
         self._disks: dict[object, Disk] = {}
@@ -153,6 +158,8 @@ class GrubEmu:
             tree = {script.name: script.read_bytes() for script in self._scripts.glob("*.cfg")}
             tree |= {"slots.cfg": self._slots_cfg.encode()}
             tree |= {f"{name}/vmlinuz": b"a kernel" for name in bootable}
+            if self._arguments is not None:
+                tree |= {f"{name}/arguments": self._arguments for name in SlotName}
             self._disks[shape] = make_disk(self._folder / f"disk{len(self._disks)}", stand_ins, tree)
         return self._disks[shape]
 
@@ -175,6 +182,7 @@ def _parse_result(values: Mapping[str, str], files: EnvFiles) -> PoweredOn:
         origin=Origin(values["origin"]),
         attempts=values["emu_attempts"],
         generation=told.generation,
+        attempts_left=told.attempts,
         command_line=values.get("line", ""),
         files=files,
     )

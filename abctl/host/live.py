@@ -111,6 +111,7 @@ class LiveSystem:
             why=word.why,
             passed_over=word.passed_over,
             generation=word.generation,
+            attempts=word.attempts,
         )
 
     def now(self) -> Seconds:

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 _ESCAPE = re.compile(r"\\([0-7]{3})")
 
@@ -64,7 +64,18 @@ class MountTable:
         self.mounts = read_mounts(root / "proc/self/mountinfo")
 
     def find(self, point: str) -> Mount | None:
-        """Return what is seen at the mount point ``point``; None where nothing is mounted there."""
+        """Return what is seen at the mount point ``point``; None where no file system of its own is there.
+
+        A folder that is mounted on itself, as systemd does it for a service with a view of its own, is none.
+        """
+        mount = self._last_at(point)
+        if mount is None or point == "/":
+            return mount
+        parents = (self._last_at(str(parent)) for parent in PurePosixPath(point).parents)
+        above = next(filter(None, parents), None)
+        return None if above and above.device == mount.device else mount
+
+    def _last_at(self, point: str) -> Mount | None:
         return next((mount for mount in reversed(self.mounts) if mount.point == point), None)
 
     def layers_of(self, mount: Mount) -> Iterator[Layer]:

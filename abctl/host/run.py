@@ -2,12 +2,13 @@
 
 import os
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from abctl.errors import ToolFailed
 
 # Messages are parsed and shown, so they are wanted in one language.
 _ENVIRONMENT = {"LC_ALL": "C", "TERM": "dumb", "LVM_SUPPRESS_FD_WARNINGS": "1"}
+_SAID_MAX = 500  # characters
 
 
 def run(*command: str, stdin: str = "", timeout: float = 120) -> str:
@@ -17,13 +18,26 @@ def run(*command: str, stdin: str = "", timeout: float = 120) -> str:
 
 def run_bytes(*command: str, stdin: bytes = b"", timeout: float = 120) -> bytes:
     """Like ``run``, for programs that print bytes."""
+    return _run(command, stdin, timeout).stdout
+
+
+def run_for_complaints(
+    *command: str, stdin: bytes = b"", timeout: float = 120, environment: Mapping[str, str]
+) -> str:
+    """Like ``run``, and return what the program says on stderr though it does not fail."""
+    return _run(command, stdin, timeout, environment).stderr.decode("utf-8", "replace")
+
+
+def _run(
+    command: Sequence[str], stdin: bytes, timeout: float, environment: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[bytes]:
     try:
         done = subprocess.run(
             command,
             input=stdin,
             capture_output=True,
             timeout=timeout,
-            env={**os.environ, **_ENVIRONMENT},
+            env={**os.environ, **_ENVIRONMENT, **(environment or {})},
             check=False,
         )
     except FileNotFoundError as error:
@@ -31,9 +45,16 @@ def run_bytes(*command: str, stdin: bytes = b"", timeout: float = 120) -> bytes:
     except subprocess.TimeoutExpired as error:
         raise ToolFailed(f"{command[0]} did not end within {timeout:.0f} s") from error
     if done.returncode:
-        said = " ".join(done.stderr.decode("utf-8", "replace").split()) or "no message"
-        raise ToolFailed(f"{command[0]} failed with exit code {done.returncode}: {said[:500]}")
-    return done.stdout
+        said = _shorten(done.stderr.decode("utf-8", "replace")) or "no message"
+        raise ToolFailed(f"{command[0]} failed with exit code {done.returncode}: {said}")
+    return done
+
+
+def _shorten(said: str) -> str:
+    """Return in one line what a program marks as errors, as apt does, or else the end of what it says."""
+    marked = [line for line in said.splitlines() if line.startswith("E: ")]
+    line = " ".join("\n".join(marked or [said]).split())
+    return line[:_SAID_MAX] if marked else line[-_SAID_MAX:]
 
 
 class Program:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import replace
 
-from abctl.core import record, trust_state
+from abctl.core import evidence, marks, record, trust_state
 from abctl.core.bootenv import BootEnv, EnvFiles, SlotSet, SlotState, encode, encode_older
 from abctl.core.events import WriteBootEnv, WriteRecord
 from abctl.core.record import Entry, Happened, Record
@@ -22,7 +22,12 @@ def blank_env_files() -> EnvFiles:
 
 def blank_config_files() -> Mapping[str, bytes]:
     """Return the files of the config volume of such a disk, by path."""
-    return {record.PATH: record.empty_file(), trust_state.PATH: trust_state.FORM.blank()}
+    return {
+        record.PATH: record.empty_file(),
+        trust_state.PATH: trust_state.FORM.blank(),
+        evidence.PATH: evidence.empty_file(),
+        marks.PATH: marks.empty_file(),
+    }
 
 
 def record_creation(ports: Ports, installed: Installed) -> None:

@@ -1,32 +1,18 @@
 """Observe, decide, perform: what every command does with a host, whichever adapters stand behind it."""
 
-from collections.abc import Callable
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from abctl.core.bootenv import Reading, read_boot_env
-from abctl.core.machine import Event, Host, Running, Settle, rebuild, transition
-from abctl.core.slot import SlotName
-from abctl.core.units import Seconds, Version
-from abctl.ports import GrubPartition, RecordStore, Slots, Unpack
+from abctl.core.evidence import Stage
+from abctl.core.health import CheckResult
+from abctl.core.machine import Confirm, Event, Host, InstallVerified, RollBack, Settle, transition
+from abctl.core.rebuild import rebuild
+from abctl.ports import Ports
+from abctl.update import witness
 from abctl.update.perform import perform, write_boot_env
 
-
-@dataclass(frozen=True, slots=True)
-class Ports:
-    """One host or disk, as the adapters give it.
-
-    ``version_in`` reads the version out of a slot set's own files, None where it holds none; it is
-    asked only when the boot environment is lost. ``unpack`` unpacks what nothing vouches for yet; None is
-    in this very process.
-    """
-
-    grub: GrubPartition
-    slots: Slots
-    records: RecordStore
-    running: Running
-    now: Callable[[], Seconds]
-    version_in: Callable[[SlotName], Version | None]
-    unpack: Unpack | None = None
+__all__ = ["Observed", "Ports", "apply", "note_stage", "observe", "settle"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,15 +33,40 @@ def observe(ports: Ports) -> Observed:
 def settle(ports: Ports) -> Host:
     """Record how the last trial ended, and bring all copies of the boot environment into step."""
     observed = observe(ports)
-    host, effects = transition(observed.host, Settle(ports.now()))
+    note = witness.note_boots(ports, observed.host)
+    host, effects = transition(observed.host, Settle(ports.now(), note))
     if host.env == observed.host.env and not observed.reading.in_step:
         write_boot_env(ports.grub, host.env, every_copy=False)
+        witness.follow(ports, observed.host, observe(ports).host)
     perform(effects, ports.grub, ports.slots, ports.records)
     return host
 
 
 def apply(ports: Ports, event: Event) -> Host:
     """Settle, decide on ``event``, perform it, and return the host as it is then."""
-    host, effects = transition(settle(ports), event)
+    before = settle(ports)
+    host, effects = transition(before, event)
+    if isinstance(event, InstallVerified):
+        witness.make_marks_file(ports)
+    trial = observe(ports).host if isinstance(event, Confirm | RollBack) else None
     perform(effects, ports.grub, ports.slots, ports.records)
+    if trial and isinstance(event, Confirm):
+        witness.note_attempt(ports, trial, Stage.CONFIRMED)
+    elif trial:
+        witness.note_attempt(ports, trial, Stage.USERLAND, ended="given up by an admin")
     return host
+
+
+def note_stage(
+    ports: Ports,
+    stage: Stage,
+    *,
+    ended: str = "",
+    checks: Iterable[CheckResult] = (),
+    tail: Iterable[str] = (),
+) -> None:
+    """Note how far this boot of a trial got, and what was seen; nothing outside a trial.
+
+    What cannot be written is only warned of. The stage never goes back; what is given replaces.
+    """
+    witness.note_attempt(ports, observe(ports).host, stage, ended=ended, checks=checks, tail=tail)

@@ -35,8 +35,8 @@ def perform(effects: Iterable[Effect], grub: GrubPartition, slots: Slots, record
                 write_boot_env(grub, env, every_copy=every_copy)
             case InvalidateSlotSet(slot_set):
                 invalidate(slots, slot_set)
-            case WriteRecord(record):
-                _write_record(records, record)
+            case WriteRecord(record, must_stand):
+                _write_record(records, record, must_stand=must_stand)
             case _:
                 assert_never(effect)
 
@@ -89,9 +89,15 @@ def invalidate(slots: Slots, slot_set: SlotName) -> None:
             volume.flush()
 
 
-def _write_record(records: RecordStore, record: Record) -> None:
+def _write_record(records: RecordStore, record: Record, *, must_stand: bool) -> None:
     try:
         records.write(record)
     except AbctlError as error:
+        if must_stand:
+            bad = record.refusals[-1].version
+            raise WriteFailed(
+                f"that {bad} is refused cannot be recorded, and would be forgotten: {error}; mend the config "
+                f"volume, or say 'abctl allow {bad}'"
+            ) from error
         # What must not be lost stands in the boot environment: a full config volume must not stop it.
         log.warning("the record could not be written: %s", error)

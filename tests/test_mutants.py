@@ -1,0 +1,11 @@
+"""The list of faults that are put in on purpose: a fault that fits nowhere any more tests nothing."""
+
+import pytest
+
+from tests.mutants import MUTANTS, REPOSITORY, Mutant
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.fault)
+def test_each_fault_has_its_one_place(mutant: Mutant) -> None:
+    assert (REPOSITORY / mutant.file).read_text().count(mutant.old) == 1
+    assert mutant.old != mutant.new
