@@ -1,14 +1,16 @@
 PYTHON := .venv/bin/python
 PYTEST := $(PYTHON) -m pytest -n 2 --durations=5
+# One boot of the lab keeps one core busy; a scenario that takes long starts early.
+LAB := $(PYTHON) -m pytest -n 2 --dist worksteal --durations=0 -p no:cacheprovider
 # Nothing of one machine gets into the locks: no index, no paths.
 LOCK := .venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-header --no-annotate $(if $(UPGRADE),--upgrade) pyproject.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test quick check schemas mutants fuzz bench rollout coverage fmt lock clean
+.PHONY: help setup demo test quick check schemas mutants fuzz bench rollout coverage lab lab-full campaign fresh fmt lock clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## Install what is missing: Debian packages, .venv, the demo's kernel
 	@.ci/setup
@@ -49,6 +51,20 @@ rollout: setup ## Simulate rollouts to a million hosts, for docs/rollout.md (two
 
 coverage: setup ## Count the boot states and cuts that the tests cover, for docs/
 	$(PYTHON) -m tests.boot_coverage
+
+fresh: ## Run the README's two commands in a clean Debian 12 tree (needs root)
+	@tests/fresh
+
+lab: setup ## Boot real systems in QEMU and break them: the short set, in 15 minutes (docs/lab.md)
+	$(PYTHON) -m tests.lab prepare short
+	$(LAB) tests/lab/test_short.py
+
+lab-full: setup ## All scenarios of the lab, in about two hours
+	$(PYTHON) -m tests.lab prepare
+	$(LAB) tests/lab
+
+campaign: setup ## Cut the power of upgrading hosts at random (N=300) and count what comes back; hours
+	$(PYTHON) -m tests.lab.campaign --cuts $(or $(N),300) $(if $(NEW),--anew)
 
 fmt: setup ## Format the code and fix what ruff can fix
 	.venv/bin/ruff check --fix-only .

@@ -1,0 +1,167 @@
+"""docs/reliability.md, from what the campaign found: pure but for the file."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+from tests.lab.campaign.places import PLANS
+from tests.lab.campaign.results import Kind, Result, load, make_rows, sum_fates
+from tests.lab.campaign.sets import Set
+from tests.lab.places import REPOSITORY
+
+PAGE = REPOSITORY / "docs/reliability.md"
+_PHASES = {
+    "fetch": "metadata and manifest are fetched",
+    "begin": "the other slot set becomes empty, in the boot environment and on the disk",
+    "write": "images are written",
+    "finish": "Var is emptied, the head of Boot written",
+    "arm": "from the commit to the end of the command",
+    "reboot": "the host goes down, GRUB spends an attempt",
+    "trial": "the new release boots, and is watched",
+    "settle": "it is confirmed, or its fallback recorded",
+    "rest": "until the host is switched off",
+}
+_NAMES = {
+    "a_to_b": "A to B, {old} to {new}",
+    "b_to_a": "B to A, {old} to {new}",
+    "falls_back": "A to B, {old} to {new}, which panics and falls back",
+}
+_HEAD = """\
+# Reliability: what power cuts leave
+
+Written by `make campaign`. The power goes at random moments of whole upgrades of a real Debian system on an
+emulated machine ([lab.md](lab.md)): download, write, arm, reboot, trial boot, health checks, confirmation.
+What the cut leaves on the disk is looked at, powered on, and followed until the host has come to rest.
+
+"""
+_HOW = """\
+## How a cut is made
+
+An upgrade is recorded once: QEMU's `blklogwrites` driver keeps each write and each flush of the disk in the
+order in which the guest issued them. A cut at position P leaves the disk as it was before, with
+
+- all entries up to the last flush that was done before P,
+- of each write since then, by chance: all of it, nothing of it, or each of its sectors of 512 bytes with
+  even chances, in no order. That is all that a disk with a volatile cache promises.
+
+Positions are drawn evenly within a phase, and phases in turn, the short ones more often: a commit is a few
+writes, the images are hundreds. Two cuts that leave the same bytes count once. The host has files on the
+config volume and on /var, a repository that it trusts and a version that it refuses, from before the
+upgrade.
+
+## What counts as right
+
+Before the power comes back, with abctl's own reader and the real GRUB (`grub-emu`) on the disk as it is:
+
+- the boot environment can be read, and GRUB boots what `abctl` says it will;
+- the slot set that is booted next, the primary, the one on trial and any that is called good or untested
+  are releases **to the byte** in Boot and Root; the one that was upgraded from was not touched at all;
+- record, trust state and evidence are no older than what was flushed; the refusal is there, and nothing is
+  refused that was never at fault; the files are there.
+
+After it: the host comes to rest in the slot set that the boot environment had decided on, all of it mounted
+from that slot set, no unit failed, all required health checks passed; what runs is its release to the byte;
+the primary, the verdict, the advice and the refusals of `abctl status` are what they should be, and the
+copies of the boot environment were mended; the history has the confirmation or the fallback (but for what
+is said above); no file was lost. Of each eighth host that did not get the new release the upgrade is then
+done again, and has to be confirmed.
+
+"""
+_LIMITS = """\
+## What this does not show
+
+A disk that lies about a flush, or that loses what it had written long before, is not played here. QEMU
+notes a flush when it is done: a write that was issued while it ran counts as covered by it.
+"""
+
+
+def write_page(found: Set) -> None:
+    """Write the page."""
+    sources = (found.folder / "sources").read_text().strip().removeprefix("stock-")
+    PAGE.write_text(render_page(load(found.folder / "results.jsonl"), found.seed, sources), encoding="utf-8")
+
+
+def render_page(results: Sequence[Result], seed: str, sources: str) -> str:
+    by_kind = {kind: [item for item in results if item.kind is kind] for kind in Kind}
+    followed = {item.name for item in by_kind[Kind.BOOTED]}
+    by_kind[Kind.LOOKED] = [item for item in by_kind[Kind.LOOKED] if item.name not in followed]
+    return "".join(
+        (
+            _HEAD,
+            *_render_sum(by_kind, seed, sources),
+            *_render_phases(by_kind[Kind.BOOTED]),
+            *_render_failures(results),
+            _HOW,
+            *_render_repeat(seed),
+            _LIMITS,
+        )
+    )
+
+
+def _render_sum(by_kind: dict[Kind, list[Result]], seed: str, sources: str) -> Iterable[str]:
+    booted, looked, killed = (by_kind[kind] for kind in (Kind.BOOTED, Kind.LOOKED, Kind.KILLED))
+    yield "| | cuts | right | not right |\n|---|---:|---:|---:|\n"
+    yield _row("powered on and followed until at rest", booted)
+    yield _row("QEMU killed in the middle of a live upgrade, then the same", killed)
+    yield _row("looked at from outside only", looked)
+    yield "\n"
+    disks = len({item.disk for item in (*booted, *looked)})
+    yield f"These are {disks} different disks. "
+    fates = sum_fates(booted)
+    yield f"In the cuts that were powered on, {sum(fates.values())} writes were not flushed yet: "
+    yield ", ".join(f"{count} {fate}" for fate, count in fates.items()) + ". "
+    again = [item for item in (*booted, *killed) if item.went_on is not None]
+    yield f"The upgrade was done again on {len(again)} hosts, and confirmed on "
+    yield f"{sum(1 for item in again if item.went_on)}.\n\n"
+    outcomes = Counter(item.outcome for item in (*booted, *killed))
+    yield "How the hosts that were powered on ended: "
+    yield ", ".join(f"{count} {outcome}" for outcome, count in outcomes.most_common()) + ". "
+    yield '"Old" is the old release, with the upgrade to be done again.\n\n'
+    lost = sum(1 for item in booted if item.lost_entry)
+    yield f"In {lost} of them the cut fell between the confirmation and its line in the history, which\n"
+    yield "lacks it; `status` tells of it all the same.\n\n"
+    repeated = sum(1 for item in (*booted, *killed) if item.is_repeated)
+    if repeated:
+        yield f"{repeated} were followed once more, and count as they came out then.\n\n"
+    yield f"Seed `{seed}`, sources `{sources}`.\n\n"
+
+
+def _row(what: str, results: Sequence[Result]) -> str:
+    failed = sum(1 for item in results if item.problems)
+    return f"| {what} | {len(results)} | {len(results) - failed} | {failed} |\n"
+
+
+def _render_phases(booted: Sequence[Result]) -> Iterable[str]:
+    rows = make_rows(booted)
+    for plan in PLANS:
+        yield f"## {_NAMES[plan.name].format(old=plan.old, new=plan.new)}\n\n"
+        yield "| the power goes while | cuts | new release | old one | fell back | not right |\n"
+        yield "|---|---:|---:|---:|---:|---:|\n"
+        for phase, words in _PHASES.items():
+            row = next((row for row in rows if (row.recording, row.phase) == (plan.name, phase)), None)
+            if row:
+                ends = (row.outcomes.get(name, 0) for name in ("confirmed", "old", "fell back"))
+                numbers = " | ".join(map(str, (row.cuts, *ends, row.failed)))
+                yield f"| `{phase}`: {words} | {numbers} |\n"
+        yield "\n"
+
+
+def _render_failures(results: Sequence[Result]) -> Iterable[str]:
+    failed = [item for item in results if item.problems]
+    yield "## What was not right\n\n"
+    if not failed:
+        yield "Nothing.\n\n"
+    for item in failed:
+        said = "; ".join(problem.splitlines()[0] for problem in item.problems)
+        yield f"- `{item.name}` ({item.kind}, in `{item.phase}`, entry {item.position}): {said}\n"
+    if failed:
+        yield "\n"
+
+
+def _render_repeat(seed: str) -> Iterable[str]:
+    yield "## To repeat\n\n"
+    yield "    make campaign N=300     until so many were powered on; goes on where it was stopped\n"
+    yield "    make campaign NEW=1     record the sources as they are now, and begin anew\n"
+    yield "    .venv/bin/python -m tests.lab.campaign --repeat a_to_b 17     one cut once more\n\n"
+    yield f"Cut 17 of a recording is drawn by chance from the seed `{seed} a_to_b 17`, so that it is\n"
+    yield "always the same one of the same recording. Recordings and results (`results.jsonl`, a line for\n"
+    yield "each cut) are kept in `.cache/lab/campaign`.\n\n"
