@@ -22,7 +22,7 @@ from abctl.core.layout import Layout
 from abctl.core.record import Happened
 from abctl.core.slot import SlotName
 from abctl.core.units import Version
-from abctl.errors import AbctlError, Busy, DiskUnusable, WriteFailed
+from abctl.errors import Busy, DiskUnusable, ToolFailed, WriteFailed
 from abctl.host.checks import Scene
 from abctl.host.health_file import read_health
 from abctl.host.layouts import read_layout
@@ -267,16 +267,12 @@ def test_a_reboot_that_systemd_refuses_is_made_by_force(host: Host) -> None:
     def refuse(*command: str, **options: object) -> str:
         said = run(*command, **options)
         if command[:2] == ("systemctl", "reboot") and command.count("--force") < 2:
-            raise AbctlErrorOfTest("Transport endpoint is not connected")
+            raise ToolFailed("Transport endpoint is not connected")
         return said
 
     host.systemctl.run = refuse  # type: ignore[method-assign]
     host.serve()
     assert host.reboots[-1] == "systemctl reboot --force --force"
-
-
-class AbctlErrorOfTest(AbctlError):
-    """What a program that fails raises."""
 
 
 # --- a boot that is no trial ------------------------------------------------------------------------
