@@ -32,6 +32,7 @@ from abctl.cli.sentences import (
 from abctl.cli.verdict import Scene, judge
 from abctl.core.bootenv import (
     MAX_ATTEMPTS,
+    UNSETTLED_MAX,
     BootEnv,
     EnvFiles,
     Origin,
@@ -85,6 +86,7 @@ def describe_status(
         boot_env=BootEnvReport(
             origin=reading.origin,
             generation=host.env.generation if reading.env and reading.origin is not Origin.OLDER else None,
+            unsettled=host.env.unsettled if host.env.is_counted else None,
             in_step=reading.in_step,
         ),
         damage=() if scene.is_older_system else reading.damage,
@@ -213,7 +215,7 @@ def describe_rehearsal(
     )
 
 
-_LASTING = (Why.PRIMARY, Why.FALLBACK, Why.LOST, Why.NO_KERNEL)
+_LASTING = (Why.PRIMARY, Why.FALLBACK, Why.LOST, Why.NO_KERNEL, Why.UNSETTLED)
 
 
 def _describe_boot(env: BootEnv, number: int, boot: "PoweredOn") -> BootReport:
@@ -241,6 +243,7 @@ def _say_boot(env: BootEnv, boot: "PoweredOn") -> str:
         Why.FALLBACK: "the primary, for the attempts are used up",
         Why.UNSAVED: "the primary, for no attempt could be spent",
         Why.LOST: "by the fixed rule, for no boot environment can be read",
+        Why.UNSETTLED: f"for the last {UNSETTLED_MAX} boots of the primary never came up",
     }.get(boot.why, "the primary")
     return f"boots slot set {name}, {reason}"
 

@@ -21,7 +21,7 @@ from abctl.host.live import LivePaths
 from abctl.host.notify import Notifier
 from abctl.host.run import run
 from abctl.host.systemd import Run, Systemd
-from abctl.update.operate import settle
+from abctl.update.operate import come_up, settle
 from abctl.update.watch import TrialWatch, watch_boot
 
 log = logging.getLogger(__name__)
@@ -81,6 +81,8 @@ def serve(service: Service) -> None:
 
 def _watch(service: Service, machine: Machine, policy: HealthPolicy) -> None:
     _settle(service, machine)
+    # Now, and not when all is well: what runs can be reached or mended, and who resets a host loses nothing.
+    _come_up(service, machine)
     scene = Scene(
         policy,
         lambda: machine.ports.running,
@@ -100,6 +102,9 @@ def _watch(service: Service, machine: Machine, policy: HealthPolicy) -> None:
     )
     stand = TrialWatch(host, policy).run() if host.trial else watch_boot(host, policy)
     log.info("health: %s", stand)
+    # Where it was on trial until now, or the lock was somebody else's.
+    if stand is not Stand.GAVE_UP:
+        _come_up(service, machine)
     service.tell_logins(machine)
 
 
@@ -109,6 +114,14 @@ def _settle(service: Service, machine: Machine) -> None:
             settle(machine.ports)
     except AbctlError as error:
         log.warning("how the last trial ended could not be recorded: %s", error)
+
+
+def _come_up(service: Service, machine: Machine) -> None:
+    try:
+        with service.lock():
+            come_up(machine.ports)
+    except AbctlError as error:
+        log.warning("that this boot came up could not be noted, and GRUB may think it did not: %s", error)
 
 
 def _pause(service: Service, seconds: float) -> None:

@@ -10,6 +10,7 @@ from abctl.cli.render_evidence import render_evidence
 from abctl.cli.show import show
 from abctl.cli.standing import report_status
 from abctl.cli.wiring import Target, open_machine
+from abctl.core.bootenv import Why, answer
 from abctl.core.evidence import Evidence
 from abctl.core.slot import SlotName
 from abctl.update.operate import observe
@@ -78,7 +79,8 @@ def history(target: Target, last: int | None, as_json: bool) -> None:
 def rehearse(target: Target, boots: int, as_json: bool) -> None:
     """Run the shipped GRUB scripts on a copy of the boot environment: what would the next power-ons do?
 
-    Nobody confirms in a rehearsal. Needs the program grub-emu; nothing of the disk is changed.
+    In a rehearsal nobody confirms, and the primary comes up whenever it is booted. Needs the program
+    grub-emu; nothing of the disk is changed.
 
     \b
     Example:
@@ -95,5 +97,5 @@ def rehearse(target: Target, boots: int, as_json: bool) -> None:
             for _ in range(boots):
                 boot = grub.power_on(files, kernels)
                 done.append(boot)
-                files = boot.files
+                files = answer(boot.files) if boot.why in (Why.PRIMARY, Why.FALLBACK) else boot.files
     show(describe_rehearsal(env, done, disk=target.name), render_rehearsal, as_json=as_json)

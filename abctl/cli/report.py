@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Annotated, Any
 
-from abctl.core.bootenv import MAX_ATTEMPTS, Origin, Outcome, SlotState, Why
+from abctl.core.bootenv import MAX_ATTEMPTS, UNSETTLED_MAX, Origin, Outcome, SlotState, Why
 from abctl.core.evidence import Stage
 from abctl.core.health import Verdict as CheckVerdict
 from abctl.core.record import Happened
@@ -178,6 +178,10 @@ class BootEnvReport(Report):
 
     origin: Annotated[Origin, Note("the copy in use: 1, 2, both, the older system's, or none")]
     generation: Annotated[int | None, Note("null where it is lost", minimum=0)]
+    unsettled: Annotated[
+        int | None,
+        Note("boots since the primary last came up; null: not counted", minimum=0, maximum=2 * UNSETTLED_MAX),
+    ]
     in_step: Annotated[bool, Note("true when all copies say the same")]
 
 

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 from abctl.core.bootenv import (
     MAX_ATTEMPTS,
+    UNSETTLED_MAX,
     BootEnv,
     EnvFiles,
     NextBoot,
@@ -116,11 +117,22 @@ def say_next_boot(host: Host, files: EnvFiles, boot: NextBoot) -> str:
             return (
                 f"GRUB cannot write the boot environment: the next power-on boots {_primary(host.env, boot)}"
             )
+        case Why.UNSETTLED:
+            return _say_unsettled(host, boot)
         case Why.LOST:
             rule = f"by its fixed rule GRUB boots slot set {name_slot_set(host.env, boot.slot_set)}"
             return f"no copy of the boot environment can be read: {rule}{_way_out(host.env, boot)}"
         case _:
             return f"the next power-on boots {_primary(host.env, boot)}"
+
+
+def _say_unsettled(host: Host, boot: NextBoot) -> str:
+    primary = boot.slot_set.other
+    unless = "unless it comes up, " if host.running.kernel is primary else ""
+    return (
+        f"the last {UNSETTLED_MAX} boots of the primary {name_slot_set(host.env, primary)} never came up: "
+        f"{unless}the next power-on boots {name_slot_set(host.env, boot.slot_set)}{_way_out(host.env, boot)}"
+    )
 
 
 def _say_trial(host: Host, files: EnvFiles, boot: NextBoot) -> str:

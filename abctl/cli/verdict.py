@@ -6,7 +6,16 @@ from dataclasses import dataclass, replace
 
 from abctl.cli.report import Advice, Verdict
 from abctl.cli.sentences import find_outcome_entry, name_slot_set, say_outcome
-from abctl.core.bootenv import MAX_ATTEMPTS, EnvFiles, Origin, Outcome, Reading, SlotState, Trial
+from abctl.core.bootenv import (
+    MAX_ATTEMPTS,
+    UNSETTLED_MAX,
+    EnvFiles,
+    Origin,
+    Outcome,
+    Reading,
+    SlotState,
+    Trial,
+)
 from abctl.core.health import CheckResult
 from abctl.core.machine import Host, Settle, find_ended_trial, transition
 from abctl.core.slot import SlotName
@@ -146,6 +155,8 @@ def _find_primary(scene: Scene) -> Iterator[Finding]:
         if env.outcome is Outcome.STAYED_UP:
             headline = say_outcome(host) or headline
         yield Finding(Verdict.DEGRADED, headline, (advice,))
+    if env.unsettled > (1 if booted else 0):
+        yield Finding(Verdict.ATTENTION, _say_unsettled(scene))
     if booted not in (None, env.primary) and env.trial is None and not host.running.disagreement:
         assert booted is not None
         yield Finding(
@@ -153,6 +164,16 @@ def _find_primary(scene: Scene) -> Iterator[Finding]:
             f"slot set {scene.name(booted)} runs, but {scene.name(env.primary)} is the primary",
             _advise_change(scene, booted),
         )
+
+
+def _say_unsettled(scene: Scene) -> str:
+    """The boot that runs may still come up: it is told only once the boots before it did not."""
+    env = scene.host.env
+    count = min(env.unsettled, UNSETTLED_MAX)
+    boots = "boot" if count == 1 else f"{count} boots"
+    return (
+        f"the last {boots} of the primary {scene.name(env.primary)} never came as far as the health service"
+    )
 
 
 def _advise_change(scene: Scene, booted: SlotName) -> tuple[Advice, ...]:
@@ -172,6 +193,13 @@ def _find_other(scene: Scene) -> Iterator[Finding]:
         advice = scene.advise("start the installation again", _UPGRADE)
         story = say_outcome(scene.host) or ""
         yield Finding(Verdict.ATTENTION, f"{_base(scene)}, but {story}", (advice,))
+    elif state is SlotState.UNTESTED and env.outcome is Outcome.GAVE_WAY:
+        again = (scene.advise("or try the other again", "rollback"),) if other in env.answering else ()
+        yield Finding(
+            Verdict.ATTENTION,
+            f"{_base(scene)}, for {say_outcome(scene.host)}",
+            (scene.advise("install a release beside it", _UPGRADE), *again),
+        )
     elif state is SlotState.BAD:
         yield Finding(
             Verdict.ATTENTION, f"{_base(scene)}, but {_say_bad(scene, other)}", _advise_on_bad(scene, other)

@@ -3,8 +3,8 @@
 It stands on the grub partition as two copies, each a GRUB environment block of 512 bytes: the disk
 promises only a sector, so a torn write cannot mix two states. The generation is the first and the
 last line, and the seal says again what GRUB decides by: GRUB takes a copy for whole when they agree.
-abctl also wants the checksum, which leaves out ``attempts`` because GRUB rewrites that. A third file
-is the older system's ``grubenv``: it is taken over when there is no copy, and kept in step as the
+abctl also wants the checksum, which leaves out what GRUB rewrites: ``attempts`` and ``unsettled``. A third
+file is the older system's ``grubenv``: it is taken over when there is no copy, and kept in step as the
 last word when both are lost.
 """
 
@@ -19,6 +19,7 @@ from abctl.core.bootstate import (
     GENERATION_MAX,
     MAX_ATTEMPTS,
     OLDER_BLOCK_SIZE,
+    UNSETTLED_MAX,
     BootEnv,
     Copy,
     EnvFiles,
@@ -37,6 +38,7 @@ __all__ = [
     "GENERATION_MAX",
     "MAX_ATTEMPTS",
     "OLDER_BLOCK_SIZE",
+    "UNSETTLED_MAX",
     "BlockDamaged",
     "BootEnv",
     "Copy",
@@ -49,7 +51,9 @@ __all__ = [
     "SlotState",
     "Trial",
     "Why",
+    "answer",
     "choose_copy",
+    "count_boot",
     "decode",
     "decode_older",
     "encode",
@@ -57,9 +61,17 @@ __all__ = [
     "highest_generation",
     "next_boot",
     "read_boot_env",
-    "save_attempts",
+    "save_in_copies",
     "writing_order",
 ]
+
+
+# Unsettled boots as they are written: of one width, so that a torn write is the old count or the new one, and
+# a digit for each boot, so that a damaged byte cannot make many of few. To GRUB's `test` they are decimals.
+_COUNTS = (
+    *("1" * boots + "0" * (UNSETTLED_MAX - boots) for boots in range(UNSETTLED_MAX + 1)),
+    *("2" * boots + "1" * (UNSETTLED_MAX - boots) for boots in range(1, UNSETTLED_MAX + 1)),
+)
 
 
 class BlockDamaged(ValueError):
@@ -74,6 +86,10 @@ def encode(env: BootEnv) -> bytes:
     values = {"generation": str(env.generation), "primary": env.primary.value}
     if env.trial:
         values |= {"trial": env.trial.slot_set.value, "attempts": str(env.trial.attempts)}
+    if env.answering:
+        values["answering"] = "".join(sorted(env.answering))
+    if env.is_counted:
+        values["unsettled"] = _COUNTS[env.unsettled]
     for name in SlotName:
         values[f"state_{name}"] = env[name].state.value
         values[f"version_{name}"] = env[name].version or ""
@@ -97,8 +113,10 @@ def decode(block: bytes) -> BootEnv:
     try:
         if values.get("trial"):
             trial = Trial(SlotName(values["trial"]), _strict_number(values.get("attempts", "")))
+        primary = SlotName(values["primary"])
+        answering = frozenset(map(SlotName, values.get("answering", "")))
         return BootEnv(
-            primary=SlotName(values["primary"]),
+            primary=primary,
             trial=trial,
             slot_sets={
                 name: SlotSet(SlotState(values[f"state_{name}"]), _version_or_none(values[f"version_{name}"]))
@@ -106,6 +124,8 @@ def decode(block: bytes) -> BootEnv:
             },
             outcome=_outcome(values["outcome"]),
             generation=_strict_number(values["generation"]),
+            answering=answering,
+            unsettled=_unsettled(values.get("unsettled", "")) if primary in answering else 0,
         )
     except (KeyError, ValueError) as error:
         raise BlockDamaged(f"it holds a value that abctl does not know: {error}") from error
@@ -146,6 +166,11 @@ def _outcome(text: str) -> Outcome:
     return Outcome(text) if text in tuple(Outcome) else Outcome.NONE
 
 
+def _unsettled(text: str) -> int:
+    """What nobody writes is damage; it costs the count and no more, as with GRUB."""
+    return _COUNTS.index(text) if text in _COUNTS else 0
+
+
 def _version_or_none(text: str) -> Version | None:
     return parse_version(text) if text else None
 
@@ -164,7 +189,7 @@ def _checksum(values: Mapping[str, str]) -> str:
     covered = "".join(
         f"{name}={value}\n"
         for name, value in sorted(values.items())
-        if name not in ("attempts", "checksum", "generation_end")
+        if name not in ("attempts", "unsettled", "checksum", "generation_end")
     )
     return hashlib.sha256(covered.encode()).hexdigest()[:16]
 
@@ -221,18 +246,31 @@ def next_boot(files: EnvFiles, *, unwritable: Collection[Copy] = ()) -> NextBoot
             why = Why.FALLBACK
         else:
             attempts = left
-            files, saved = save_attempts(files, origin, left, unwritable)
+            name, value = ("boot_cycle", "failsafe_check") if origin is Origin.OLDER else ("attempts", left)
+            files, saved = save_in_copies(files, origin, name, value, unwritable)
             why = Why.TRIAL if saved else Why.UNSAVED
             slot_set = _slot_set(values["trial"]) if saved else slot_set
+    if why in (Why.PRIMARY, Why.FALLBACK) and (count := count_boot(values, slot_set)):
+        files, saved = save_in_copies(files, origin, "unsettled", count, unwritable)
+        if saved and parse_number(count) > parse_number(_COUNTS[UNSETTLED_MAX]):
+            why, slot_set = Why.UNSETTLED, slot_set.other
     second = None if values.get(f"state_{slot_set.other}") == SlotState.EMPTY else slot_set.other
     return NextBoot(slot_set, second, why, attempts, origin, files)
 
 
-def save_attempts(
-    files: EnvFiles, origin: Origin, attempts: str, unwritable: Collection[Copy] = ()
+def count_boot(values: Mapping[str, str], primary: SlotName) -> str:
+    """Return the count that GRUB saves before it boots the primary, or nothing where it counts none."""
+    before = values.get("unsettled", "")
+    if not before or values.get(f"state_{primary.other}") == SlotState.EMPTY:
+        return ""
+    # After the turn of the other slot set the primary has its next one.
+    return _COUNTS[_unsettled(before) % (2 * UNSETTLED_MAX) + 1]
+
+
+def save_in_copies(
+    files: EnvFiles, origin: Origin, name: str, value: str, unwritable: Collection[Copy] = ()
 ) -> tuple[EnvFiles, bool]:
-    """Return ``files`` after GRUB spent attempts, and whether a copy took them and gives them back."""
-    name, value = ("boot_cycle", "failsafe_check") if origin is Origin.OLDER else ("attempts", attempts)
+    """Return ``files`` after GRUB's ``save_env``, and whether a copy took the value and gives it back."""
     saved = False
     for copy in _COPIES_OF[origin]:
         block = None if copy in unwritable else save_value(files[copy], name, value)
@@ -240,6 +278,14 @@ def save_attempts(
             files = files.with_copy(copy, block)
             saved = saved or (parse_block(block) or {}).get(name) == value
     return files, saved
+
+
+def answer(files: EnvFiles) -> EnvFiles:
+    """Return ``files`` after the primary came up, as far as GRUB's count is concerned."""
+    for copy in (Copy.FIRST, Copy.SECOND):
+        if "unsettled" in (parse_block(files[copy]) or {}):
+            files = files.with_copy(copy, save_value(files[copy], "unsettled", _COUNTS[0]) or files[copy])
+    return files
 
 
 def choose_copy(files: EnvFiles) -> tuple[Origin, Mapping[str, str]]:
@@ -253,7 +299,8 @@ def choose_copy(files: EnvFiles) -> tuple[Origin, Mapping[str, str]]:
             return (Origin.SECOND, second) if ahead > 0 else (Origin.FIRST, first)
         # The same state twice: the lower count is the one that was spent.
         fewest = min(second.get("attempts", ""), first.get("attempts", ""), key=parse_number)
-        return Origin.BOTH, {**second, "attempts": fewest}
+        most = max(second.get("unsettled", ""), first.get("unsettled", ""), key=parse_number)
+        return Origin.BOTH, {**second, "attempts": fewest, "unsettled": most}
     if first or second:
         return (Origin.FIRST, first) if first else (Origin.SECOND, second or {})
     return _read_older(files.older)
@@ -341,9 +388,9 @@ def _without_fill(block: bytes | None) -> bytes | None:
     return block and block.rstrip(b"#")
 
 
-def _precedence(env: BootEnv) -> tuple[int, int]:
-    """The later generation counts; of the same, the lower count of attempts is the one that was spent."""
-    return env.generation, -env.trial.attempts if env.trial else 0
+def _precedence(env: BootEnv) -> tuple[int, int, int]:
+    """The later generation counts; of the same, what GRUB saved last: fewer attempts, more boots."""
+    return env.generation, -env.trial.attempts if env.trial else 0, env.unsettled
 
 
 def _as_high_as_any(env: BootEnv, files: EnvFiles) -> BootEnv:
@@ -370,8 +417,8 @@ def writing_order(files: EnvFiles) -> tuple[Copy, ...]:
     return *order, Copy.OLDER
 
 
-def _believed_precedence(block: bytes | None) -> tuple[int, int]:
+def _believed_precedence(block: bytes | None) -> tuple[int, int, int]:
     try:
         return _precedence(decode(block or b""))
     except BlockDamaged:
-        return -1, 0
+        return -1, 0, 0

@@ -10,6 +10,7 @@ from abctl.core.units import Version
 BLOCK_SIZE = 512
 OLDER_BLOCK_SIZE = 1024  # what the older system's tools expect
 MAX_ATTEMPTS = 3  # select.cfg counts down from here, spelled out
+UNSETTLED_MAX = 5  # boots of the primary without an answer; select.cfg counts them, spelled out
 GENERATION_MAX = 2**31 - 1  # GRUB compares C's int
 
 
@@ -54,6 +55,7 @@ class Why(StrEnum):
     UNSAVED = "unsaved"  # an attempt could not be spent, so the trial was not booted
     NO_KERNEL = "no_kernel"  # the kernel of the first choice could not be loaded
     LOST = "lost"  # no boot environment: the fixed rule
+    UNSETTLED = "unsettled"  # the last boots of the primary never came up
     MENU = "menu"  # chosen by hand
 
 
@@ -79,7 +81,12 @@ class SlotSet:
 
 @dataclass(frozen=True, slots=True)
 class BootEnv:
-    """One state of the boot environment; generation 0 came from no copy."""
+    """One state of the boot environment; generation 0 came from no copy.
+
+    ``answering`` are the slot sets whose system says at every boot that it came up. GRUB counts the boots of
+    such a primary: ``unsettled`` are those since its last answer, and beyond ``UNSETTLED_MAX`` those of the
+    other slot set, in its turn.
+    """
 
     primary: SlotName
     trial: Trial | None = None
@@ -88,12 +95,21 @@ class BootEnv:
     )
     outcome: Outcome = Outcome.NONE
     generation: int = 1
+    answering: frozenset[SlotName] = frozenset()
+    unsettled: int = 0
 
     def __post_init__(self) -> None:
         if self.trial and self.trial.slot_set is self.primary:
             raise ValueError(f"slot set {self.primary} cannot be primary and on trial")
         if not 0 <= self.generation <= GENERATION_MAX:
             raise ValueError(f"generation must be 0 to {GENERATION_MAX}, not {self.generation}")
+        if not 0 <= self.unsettled <= (2 * UNSETTLED_MAX if self.is_counted else 0):
+            raise ValueError(f"there cannot be {self.unsettled} unsettled boots")
+
+    @property
+    def is_counted(self) -> bool:
+        """Whether GRUB counts the boots of the primary."""
+        return self.primary in self.answering
 
     def __getitem__(self, slot_set: SlotName) -> SlotSet:
         return self.slot_sets[slot_set]

@@ -82,6 +82,13 @@ class Settle:
 
 
 @dataclass(frozen=True, slots=True)
+class CameUp:
+    """The system that runs has come up. Said at every boot by its own health service, and by nobody else."""
+
+    at: Seconds
+
+
+@dataclass(frozen=True, slots=True)
 class InstallStarted:
     """A release is about to be written; an archive tells its version only later."""
 
@@ -145,6 +152,7 @@ class Allow:
 
 Event = (
     Settle
+    | CameUp
     | InstallStarted
     | InstallVerified
     | InstallFailed

@@ -6,6 +6,9 @@
                                                                     that GRUB passed over, ends: its slot
                                                                     set is bad, its version refused; a
                                                                     primary without a kernel gives way
+    CameUp           always                                         GRUB counts the boots of the primary that
+                                                                    runs, from 0; what runs because they ran
+                                                                    out becomes the primary
     Unhealthy        always                                         a running trial that gave up: nothing,
                                                                     where it is left by a reboot; where the
                                                                     primary is bad too, or has no kernel, it
@@ -17,8 +20,8 @@
     InstallVerified  an installation was started                    the other slot set is on trial
     InstallFailed    an installation was started                    it is recorded; the slot set stays empty
     Confirm          the running slot set is on trial               it becomes the primary
-    RollBack         a trial, or the other slot set is good         the trial is called off, or the other
-                                                                    slot set becomes the primary
+    RollBack         a trial, or the other slot set is good, or     the trial is called off, or the other
+                     gave way and answers                           slot set becomes the primary
     MarkBad          always                                         the slot set is bad, its version
                                                                     refused; a good other one takes over
     Allow            the version is refused                         it may be installed again
@@ -31,9 +34,10 @@ A power cut may fall between any two effects, so each prefix must leave a host t
 from dataclasses import replace
 from typing import assert_never
 
-from abctl.core.bootstate import MAX_ATTEMPTS, BootEnv, Outcome, SlotSet, SlotState, Trial, Why
+from abctl.core.bootstate import MAX_ATTEMPTS, UNSETTLED_MAX, BootEnv, Outcome, SlotSet, SlotState, Trial, Why
 from abctl.core.events import (
     Allow,
+    CameUp,
     Confirm,
     Effect,
     Event,
@@ -67,6 +71,7 @@ from abctl.errors import (
 __all__ = [
     "NO_KERNEL",
     "Allow",
+    "CameUp",
     "Confirm",
     "Decision",
     "Effect",
@@ -91,6 +96,7 @@ __all__ = [
 ]
 
 NO_KERNEL = "its kernel could not be loaded"
+NEVER_CAME_UP = f"its last {UNSETTLED_MAX} boots never came as far as the health service"
 
 Decision = tuple[Host, tuple[Effect, ...]]
 
@@ -104,6 +110,8 @@ def transition(host: Host, event: Event) -> Decision:  # noqa: C901, PLR0911 - a
     match event:
         case Settle():
             return _settle(host, event)
+        case CameUp():
+            return _come_up(host, event)
         case InstallStarted():
             return _start_install(host, event)
         case InstallVerified():
@@ -143,7 +151,7 @@ def _settle(host: Host, event: Settle) -> Decision:
     if _gave_way(host):
         # It is confirmed and runs, so it carries the host from now on; the other can be written again.
         lost, way_out = env.primary, env.primary.other
-        taken_over = replace(env, primary=way_out, outcome=Outcome.GAVE_WAY).with_state(
+        taken_over = replace(env, primary=way_out, unsettled=0, outcome=Outcome.GAVE_WAY).with_state(
             lost, SlotState.UNTESTED
         )
         entry = Entry(event.at, Happened.GAVE_WAY, lost, env[lost].version, text=NO_KERNEL)
@@ -170,6 +178,45 @@ def _gave_way(host: Host) -> bool:
         and running.kernel is env.primary.other
         and env[env.primary.other].state is SlotState.GOOD
     )
+
+
+def _come_up(host: Host, event: CameUp) -> Decision:
+    env, running = host.env, host.running
+    if env.trial or running.disagreement or running.kernel is None:
+        return host, ()
+    if running.kernel is env.primary:
+        answered = replace(env, answering=env.answering | {env.primary}, unsettled=0)
+        return _decide(host, answered, host.record)
+    # Not by the generation: mending the copies may have given them another one since GRUB said so.
+    is_its_turn = running.why is Why.UNSETTLED and env.unsettled > UNSETTLED_MAX
+    if not is_its_turn or running.passed_over is not env.primary:
+        return host, ()
+    return _take_over(host, event.at)
+
+
+def _take_over(host: Host, at: Seconds) -> Decision:
+    """Make what runs the primary, whatever its state: it came up, and the primary does not.
+
+    The primary was confirmed once, so what ails it may be its disk, or an admin with a power switch: its
+    version may be installed again, which mends a damaged slot set. If it gave way before, it is the release.
+    """
+    env = host.env
+    lost, way_out = env.primary, env.primary.other
+    record = host.record.with_entry(Entry(at, Happened.GAVE_WAY, lost, env[lost].version, text=NEVER_CAME_UP))
+    state = SlotState.UNTESTED if env[lost].state is SlotState.GOOD else env[lost].state
+    if host.record.gave_way(env[lost].version):
+        state = SlotState.BAD
+        record = refuse(
+            replace(host, record=record), at, lost, f"{NEVER_CAME_UP}, and not for the first time"
+        )
+    taken_over = replace(
+        env,
+        primary=way_out,
+        unsettled=0,
+        outcome=Outcome.GAVE_WAY,
+        answering=env.answering | {way_out},
+    ).with_state(lost, state)
+    return _decide(host, taken_over, record)
 
 
 def find_ended_trial(host: Host) -> str | None:
@@ -235,6 +282,7 @@ def _start_install(host: Host, event: InstallStarted) -> Decision:
     # Every copy has to take a write before any of them says that the way back is gone.
     proof = replace(host.env, generation=host.env.generation + 1)
     env = replace(proof, outcome=Outcome.INSTALLING, generation=proof.generation + 1)
+    env = replace(env, answering=env.answering - {target})
     env = env.with_slot_set(target, SlotSet(SlotState.EMPTY, event.version))
     record, remember = remember_bad(host, target, event.at)
     return replace(host, env=env, record=record), (
@@ -285,7 +333,7 @@ def _confirm(host: Host, event: Confirm) -> Decision:
             f"slot set {trial} is on trial, but {where}: only a running trial can be confirmed"
         )
     release = env[trial].version
-    confirmed = replace(env, primary=trial, trial=None, outcome=Outcome.CONFIRMED).with_state(
+    confirmed = replace(env, primary=trial, unsettled=0, trial=None, outcome=Outcome.CONFIRMED).with_state(
         trial, SlotState.GOOD
     )
     return _decide(
@@ -317,7 +365,7 @@ def _give_up_trial(host: Host, event: Unhealthy) -> Decision:
     if not is_running_trial or must_reboot(host):
         return host, ()
     trial = _trial_of(host)
-    stays = replace(env, primary=trial, trial=None, outcome=Outcome.STAYED_UP).with_state(
+    stays = replace(env, primary=trial, unsettled=0, trial=None, outcome=Outcome.STAYED_UP).with_state(
         trial, SlotState.BAD
     )
     if running.passed_over is env.primary and env[env.primary].state is SlotState.GOOD:
@@ -337,7 +385,13 @@ def _roll_back(host: Host, event: RollBack) -> Decision:
         entry = Entry(event.at, Happened.CALLED_OFF, trial, env[trial].version, text="called off by an admin")
         return _decide(host, called_off, host.record.with_entry(entry))
     target = env.primary.other
-    if env[target].state is not SlotState.GOOD:
+    # What gave way is no more than untested; but where its boots are counted, it cannot keep the host.
+    may_come_up = (
+        env[target].state is SlotState.UNTESTED
+        and env.outcome is Outcome.GAVE_WAY
+        and target in env.answering
+    )
+    if env[target].state is not SlotState.GOOD and not may_come_up:
         holds = env[target].version or "no release"
         raise NothingToRollBackTo(
             f"slot set {target} is {env[target].state} ({holds}), so {env.primary} stays: install the "
@@ -348,7 +402,7 @@ def _roll_back(host: Host, event: RollBack) -> Decision:
     if version:
         record = record.without_refusal(version)
     record = record.with_entry(Entry(event.at, Happened.ROLLED_BACK, target, version))
-    rolled_back = replace(env, primary=target, outcome=Outcome.ROLLED_BACK)
+    rolled_back = replace(env, primary=target, unsettled=0, outcome=Outcome.ROLLED_BACK)
     return _decide(host, rolled_back, record, record_first=True)
 
 
@@ -362,7 +416,7 @@ def _mark_bad(host: Host, event: MarkBad) -> Decision:
     # What runs at least starts: better than a bad one, whatever its state.
     better = marked[bad.other].state is SlotState.GOOD or host.running.booted is bad.other
     if bad is env.primary and marked.trial is None and better:
-        marked = replace(marked, primary=bad.other)
+        marked = replace(marked, primary=bad.other, unsettled=0)
     reason = event.reason.strip() or "an admin said so"
     entry = Entry(event.at, Happened.MARKED_BAD, bad, env[bad].version, text=reason)
     record = refuse(host, event.at, bad, reason).with_entry(entry)

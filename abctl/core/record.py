@@ -89,6 +89,13 @@ class Record:
                 return item
         return None
 
+    def gave_way(self, version: Version | None) -> bool:
+        """Return whether a slot set with this version gave way before, and no admin has allowed it since."""
+        for entry in reversed(self.entries):
+            if version and entry.version == version and entry.what in (Happened.GAVE_WAY, Happened.ALLOWED):
+                return entry.what is Happened.GAVE_WAY
+        return False
+
     def last_digest(self, version: Version | None) -> Digest | None:
         """Return the digest under which ``version`` was last installed."""
         for entry in reversed(self.entries):

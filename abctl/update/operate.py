@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from abctl.core.bootenv import Reading, read_boot_env
 from abctl.core.evidence import Stage
 from abctl.core.health import CheckResult
-from abctl.core.machine import Confirm, Event, Host, InstallVerified, RollBack, Settle, transition
+from abctl.core.machine import CameUp, Confirm, Event, Host, InstallVerified, RollBack, Settle, transition
 from abctl.core.rebuild import rebuild
 from abctl.ports import Ports
 from abctl.update import witness
 from abctl.update.perform import perform, write_boot_env
 
-__all__ = ["Observed", "Ports", "apply", "note_stage", "observe", "settle"]
+__all__ = ["Observed", "Ports", "apply", "come_up", "note_stage", "observe", "settle"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +38,13 @@ def settle(ports: Ports) -> Host:
     if host.env == observed.host.env and not observed.reading.in_step:
         write_boot_env(ports.grub, host.env, every_copy=False)
         witness.follow(ports, observed.host, observe(ports).host)
+    perform(effects, ports.grub, ports.slots, ports.records)
+    return host
+
+
+def come_up(ports: Ports) -> Host:
+    """Answer for this boot: to be said by the health service of the system that runs, after ``settle``."""
+    host, effects = transition(observe(ports).host, CameUp(ports.now()))
     perform(effects, ports.grub, ports.slots, ports.records)
     return host
 
