@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
 
 from abctl.core.bootenv import (
+    UNSETTLED_MAX,
     BlockDamaged,
     BootEnv,
     Copy,
@@ -14,6 +15,7 @@ from abctl.core.bootenv import (
     Outcome,
     SlotSet,
     SlotState,
+    Trial,
     decode,
     decode_older,
     encode,
@@ -32,6 +34,8 @@ NOW = Seconds(0)
 FIRST = Release(Version("1"), Kind.GOOD)
 TEARS = ((0, True), (100, True), (412, False))
 NEWEST, OLD = 10, 9
+# Whoever cuts power before userland once does it again until it makes a difference: a whole turn.
+COUNTS = (0, UNSETTLED_MAX, 2 * UNSETTLED_MAX)
 TORN = b"\0" * 512
 
 
@@ -59,7 +63,10 @@ def fresh_host(primary: SlotName) -> State:
 @lru_cache(maxsize=100_000)
 def read_copy(block: bytes | None) -> BootEnv | None:
     try:
-        return replace(decode(block or b""), outcome=Outcome.NONE)
+        env = decode(block or b"")
+        # Whether the other would answer counts only once it is the primary; then it says so itself.
+        env = replace(env, answering=env.answering & {env.primary})
+        return replace(env, outcome=Outcome.NONE, unsettled=next(n for n in COUNTS if n >= env.unsettled))
     except BlockDamaged:
         return None
 
@@ -74,10 +81,15 @@ def canonical_older(block: bytes | None) -> bytes | None:
 
 
 @lru_cache(maxsize=100_000)
-def write_copy(primary: SlotName, trial: object, in_a: SlotSet, in_b: SlotSet, generation: int) -> bytes:
-    return encode(
-        BootEnv(primary, trial, {SlotName.A: in_a, SlotName.B: in_b}, Outcome.NONE, generation)  # type: ignore[arg-type]
-    )
+def write_copy(
+    primary: SlotName,
+    trial: Trial | None,
+    sets: tuple[SlotSet, SlotSet],
+    generation: int,
+    counted: tuple[frozenset[SlotName], int],
+) -> bytes:
+    in_order = dict(zip(SlotName, sets, strict=True))
+    return encode(BootEnv(primary, trial, in_order, Outcome.NONE, generation, *counted))
 
 
 def canonical(state: State) -> State:
@@ -90,8 +102,8 @@ def canonical(state: State) -> State:
             files = files.with_copy(copy, state.files[copy] and TORN)
             continue
         rank = NEWEST if env.generation == highest else OLD
-        sets = env.slot_sets
-        block = write_copy(env.primary, env.trial, sets[SlotName.A], sets[SlotName.B], rank)
+        sets, counted = (env[SlotName.A], env[SlotName.B]), (env.answering, env.unsettled)
+        block = write_copy(env.primary, env.trial, sets, rank, counted)
         files = files.with_copy(copy, block)
     running = state.running
     if running.kernel and running.generation == highest:

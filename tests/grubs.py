@@ -15,8 +15,9 @@ from abctl.core.bootenv import (
     Origin,
     Why,
     choose_copy,
+    count_boot,
     next_boot,
-    save_attempts,
+    save_in_copies,
 )
 from abctl.core.envblock import make_block, parse_block, save_value
 from abctl.core.slot import SlotName
@@ -76,7 +77,11 @@ def predict(files: EnvFiles, kernels: Kernels = BOTH_KERNELS, unwritable: Collec
     stages = [files]
     if choice.why in (Why.TRIAL, Why.UNSAVED):
         stages += _spend(files, choice.origin, choice.attempts, unwritable)
+    elif count := _counted(files):
+        stages += _save(files, choice.origin, "unsettled", count, unwritable)
     booted, why, passed_over = choice.slot_set, choice.why, None
+    if why is Why.UNSETTLED:
+        passed_over = booted.other
     if not kernels[booted]:
         if why is Why.TRIAL:
             stages += _spend(stages[-1], choice.origin, "0", unwritable)
@@ -97,11 +102,24 @@ def predict(files: EnvFiles, kernels: Kernels = BOTH_KERNELS, unwritable: Collec
     )
 
 
+def _counted(files: EnvFiles) -> str:
+    """Return the count that is saved where no trial is booted, or nothing."""
+    origin, values = choose_copy(files)
+    return "" if origin in (Origin.OLDER, Origin.NONE) else count_boot(values, SlotName(values["primary"]))
+
+
 def _spend(files: EnvFiles, origin: Origin, attempts: str, unwritable: Collection[Copy]) -> list[EnvFiles]:
+    name, value = ("boot_cycle", "failsafe_check") if origin is Origin.OLDER else ("attempts", attempts)
+    return _save(files, origin, name, value, unwritable)
+
+
+def _save(
+    files: EnvFiles, origin: Origin, name: str, value: str, unwritable: Collection[Copy]
+) -> list[EnvFiles]:
     stages = []
     for copy in COPIES_OF[origin]:
         alone = {copies: name for name, copies in COPIES_OF.items()}[(copy,)]
-        after, _ = save_attempts(files, alone, attempts, unwritable)
+        after, _ = save_in_copies(files, alone, name, value, unwritable)
         if copy not in unwritable and after != files:
             stages.append(after)
         files = after
@@ -200,6 +218,8 @@ def _how_writes_fail(files: EnvFiles, unwritable: Collection[Copy]) -> str:
     """Return strace's word for it. GRUB writes the copies in turn, and perhaps once more."""
     origin, _ = choose_copy(files)
     name = "boot_cycle" if origin is Origin.OLDER else "attempts"
+    if next_boot(files, unwritable=unwritable).why not in (Why.TRIAL, Why.UNSAVED):
+        name = "unsettled"
     written = [copy for copy in COPIES_OF[origin] if save_value(files[copy], name, "0") is not None]
     failing = [number for number, copy in enumerate(written, 1) if copy in unwritable]
     return f"error=EIO:when={failing[0]}+{1 + len(written) - len(failing)}" if failing else ""

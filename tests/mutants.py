@@ -29,6 +29,7 @@ BAD_INPUT = "tests/test_bad_input.py::"
 INSTALL = "tests/test_install.py::"
 ENV = "tests/test_bootenv.py::"
 DEFECTS = "tests/test_defects.py::test_"
+UNSETTLED = "tests/test_unsettled.py::test_"
 WHY, KEPT, LOOPS = (f"tests/test_{name}.py::test_" for name in ("why_it_fell_back", "evidence", "loops"))
 ON_DISK = "tests/test_defects_on_disk.py::test_"
 CHUNKS, FLIPS = "tests/test_chunk_install.py::test_", "tests/test_chunk_flips.py::test_"
@@ -320,6 +321,97 @@ MUTANTS = (
         'elif [ "$seal" != "$primary/$trial/$state_A/$state_B" ]; then false',
         'elif [ -z "$seal" ]; then false',
         (f"{NEXT_BOOT}test_a_copy_that_contradicts_its_seal_is_not_taken",),
+    ),
+    Mutant(
+        "GRUB does not count the boots of the primary",
+        SELECT,
+        'if [ -n "$unsettled" -a "$other_state" != empty ]; then',
+        "if false; then",
+        (f"{UNSETTLED}a_primary_that_never_comes_up_gives_way_to_the_other_slot_set",),
+    ),
+    Mutant(
+        "a primary without a count is counted",
+        SELECT,
+        'if [ -n "$unsettled" -a "$other_state" != empty ]; then',
+        'if [ "$other_state" != empty ]; then',
+        (f"{UNSETTLED}a_system_that_does_not_answer_is_never_counted",),
+    ),
+    Mutant(
+        "an empty slot set has its turn",
+        SELECT,
+        'if [ -n "$unsettled" -a "$other_state" != empty ]; then',
+        'if [ -n "$unsettled" ]; then',
+        (f"{NEXT_BOOT}test_every_count_of_boots_is_predicted",),
+    ),
+    Mutant(
+        "a count that could not be saved sends the host away",
+        SELECT,
+        'if save_count "$count"; then',
+        'save_count "$count"; if true; then',
+        (f"{NEXT_BOOT}test_a_count_that_grub_cannot_write_is_predicted_and_counts_as_none",),
+    ),
+    Mutant(
+        "a count that the disk drops is taken for saved",
+        SELECT,
+        'if [ "$unsettled" = "$2" ]; then set saved=1; fi',
+        "set saved=1",
+        (f"{NEXT_BOOT}test_a_count_that_the_disk_drops_counts_as_none",),
+    ),
+    Mutant(
+        "the turn of the other slot set never ends",
+        SELECT,
+        'elif [ "$unsettled" = 22221 ]; then set count=22222',
+        'elif [ "$unsettled" = 22221 ]; then set count=22221',
+        (f"{UNSETTLED}where_neither_comes_up_they_take_turns",),
+    ),
+    Mutant(
+        "GRUB takes the lower of two counts of boots",
+        STATE,
+        'if [ "$unsettled_1" -gt "$unsettled" ]',
+        'if [ "$unsettled_1" -lt "$unsettled" ]',
+        (f"{NEXT_BOOT}test_every_pair_of_counts_in_two_copies_is_predicted",),
+    ),
+    Mutant(
+        "a primary that came up is not settled",
+        MACHINE,
+        "answering=env.answering | {env.primary}, unsettled=0)",
+        "answering=env.answering | {env.primary})",
+        (f"{UNSETTLED}a_healthy_primary_is_never_left_however_often_it_is_started",),
+    ),
+    Mutant(
+        "what runs instead of a primary that never comes up does not take over",
+        MACHINE,
+        "if not is_its_turn or running.passed_over",
+        "if is_its_turn or running.passed_over",
+        (f"{UNSETTLED}a_primary_that_never_comes_up_gives_way_to_the_other_slot_set",),
+    ),
+    Mutant(
+        "a version that gave way twice is taken a third time",
+        MACHINE,
+        "if host.record.gave_way(env[lost].version):",
+        "if False:",
+        (f"{UNSETTLED}a_version_may_be_installed_again_once_after_it_gave_way",),
+    ),
+    Mutant(
+        "what is written anew still counts as answering",
+        MACHINE,
+        "answering=env.answering - {target})",
+        "answering=env.answering)",
+        (f"{UNSETTLED}what_is_written_anew_answers_no_more",),
+    ),
+    Mutant(
+        "a mixed system answers for its boot",
+        MACHINE,
+        "if env.trial or running.disagreement or running.kernel is None:",
+        "if env.trial or running.kernel is None:",
+        (f"{UNSETTLED}only_what_runs_as_the_primary_answers",),
+    ),
+    Mutant(
+        "the health service does not answer",
+        "abctl/cli/health_watch.py",
+        "            come_up(machine.ports)\n",
+        "            pass\n",
+        ("tests/test_health_service.py::test_an_ordinary_boot_is_checked_once_and_answers_for_itself",),
     ),
     Mutant(
         "an attempt counts as spent although the disk dropped the write",

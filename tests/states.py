@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from abctl.core.bootenv import (
     GENERATION_MAX,
+    UNSETTLED_MAX,
     BootEnv,
     EnvFiles,
     Outcome,
@@ -25,12 +26,15 @@ SLOT_SETS = st.builds(SlotSet, st.sampled_from(SlotState), VERSIONS)
 @st.composite
 def boot_envs(draw: st.DrawFn) -> BootEnv:
     primary = draw(st.sampled_from(SlotName))
+    answering = draw(st.frozensets(st.sampled_from(SlotName)))
     return BootEnv(
         primary=primary,
         trial=draw(st.none() | st.integers(0, 3).map(lambda attempts: Trial(primary.other, attempts))),
         slot_sets={name: draw(SLOT_SETS) for name in SlotName},
         outcome=draw(st.sampled_from(Outcome)),
         generation=draw(st.integers(1, 20) | st.integers(1, GENERATION_MAX)),
+        answering=answering,
+        unsettled=draw(st.integers(0, 2 * UNSETTLED_MAX)) if primary in answering else 0,
     )
 
 
@@ -50,4 +54,21 @@ def all_states(generation: int = 5) -> list[BootEnv]:
             generation=generation,
         )
         for primary, attempts, in_a, in_b in product(SlotName, trials, SlotState, SlotState)
+    ]
+
+
+def counted_states(generation: int = 5) -> list[BootEnv]:
+    """Return every state in which GRUB counts the boots of the primary, or would if it had another: 88."""
+    return [
+        BootEnv(
+            primary,
+            Trial(primary.other, 0) if on_trial else None,
+            {primary: SlotSet(SlotState.GOOD), primary.other: SlotSet(state)},
+            generation=generation,
+            answering=frozenset({primary}),
+            unsettled=unsettled,
+        )
+        for primary, on_trial, state, unsettled in product(
+            SlotName, (False, True), (SlotState.BAD, SlotState.EMPTY), range(2 * UNSETTLED_MAX + 1)
+        )
     ]

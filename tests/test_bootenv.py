@@ -8,6 +8,7 @@ from abctl.core.bootenv import (
     BLOCK_SIZE,
     GENERATION_MAX,
     OLDER_BLOCK_SIZE,
+    UNSETTLED_MAX,
     BlockDamaged,
     BootEnv,
     Copy,
@@ -17,6 +18,7 @@ from abctl.core.bootenv import (
     SlotSet,
     SlotState,
     Trial,
+    choose_copy,
     decode,
     decode_older,
     encode,
@@ -46,20 +48,21 @@ def test_a_state_fills_one_sector(env: BootEnv) -> None:
 
 def test_the_longest_state_leaves_room_for_more_variables() -> None:
     sets = {name: SlotSet(SlotState.UNTESTED, LONGEST) for name in SlotName}
-    block = encode(BootEnv(A, Trial(B, 3), sets, Outcome.ROLLED_BACK, GENERATION_MAX))
+    trial, both = Trial(B, 3), frozenset(SlotName)
+    block = encode(BootEnv(A, trial, sets, Outcome.ROLLED_BACK, GENERATION_MAX, both, 2 * UNSETTLED_MAX))
     assert block.count(b"#") > 100
 
 
 @given(boot_envs(), st.integers(0, BLOCK_SIZE - 1), st.integers(0, 255))
-def test_a_changed_byte_is_noticed_or_changes_nothing_but_the_attempts(
-    env: BootEnv, at: int, byte: int
-) -> None:
+def test_a_changed_byte_is_noticed_or_changes_nothing_but_a_count(env: BootEnv, at: int, byte: int) -> None:
     block = bytearray(encode(env))
     block[at] = byte
     try:
         read = decode(bytes(block))
     except BlockDamaged:
         return
+    assert read.unsettled <= env.unsettled + 1
+    read = replace(read, unsettled=env.unsettled)
     assert read == env or (read.trial and replace(read, trial=env.trial) == env)
 
 
@@ -73,6 +76,9 @@ def test_half_of_one_state_and_half_of_another_is_not_a_third(
         read = decode(torn)
     except BlockDamaged:
         return
+    counts = {env.unsettled for env in (old, new)}
+    assert read.unsettled in counts
+    old, new, read = (replace(env, unsettled=0) for env in (old, new, read))
     known = {env.trial.attempts for env in (old, new) if env.trial}
     assert read in (old, new) or (
         read.trial
@@ -108,6 +114,44 @@ def test_grub_may_rewrite_the_attempts_without_breaking_the_checksum() -> None:
     spent = save_value(encode(ENV), "attempts", "1")
     assert spent is not None
     assert decode(spent) == replace(ENV, trial=Trial(B, 1))
+
+
+@pytest.mark.parametrize("text", ["10000", "11111", "22222"])
+def test_grub_may_rewrite_the_count_without_breaking_the_checksum(text: str) -> None:
+    env = replace(ENV, answering=frozenset({A}))
+    counted = save_value(encode(env), "unsettled", text)
+    assert counted is not None
+    assert len(counted) == BLOCK_SIZE
+    assert encode(decode(counted)) == counted
+    assert replace(decode(counted), unsettled=0) == env
+
+
+@pytest.mark.parametrize("text", ["", "0", "5", "01000", "11112", "99999", "-1111", "x"])
+def test_a_count_that_nobody_writes_is_none(text: str) -> None:
+    env = replace(ENV, answering=frozenset({A}), unsettled=3)
+    damaged = save_value(encode(env), "unsettled", text)
+    assert damaged is not None
+    assert decode(damaged) == replace(env, unsettled=0)
+    files = EnvFiles(damaged, damaged, encode_older(env))
+    assert not read_boot_env(files).in_step
+
+
+def test_a_primary_that_does_not_answer_has_no_count() -> None:
+    assert b"unsettled" not in encode(replace(ENV, answering=frozenset({B})))
+    with pytest.raises(ValueError, match="3 unsettled boots"):
+        replace(ENV, unsettled=3)
+    with pytest.raises(ValueError, match="11 unsettled boots"):
+        replace(ENV, answering=frozenset({A}), unsettled=11)
+
+
+@pytest.mark.parametrize("ahead", [Copy.FIRST, Copy.SECOND])
+def test_a_boot_counted_in_one_copy_is_counted(ahead: Copy) -> None:
+    env = replace(ENV, answering=frozenset({A}), unsettled=2)
+    files = files_of(env)
+    files = files.with_copy(ahead, encode(replace(env, unsettled=3)))
+    reading = read_boot_env(files)
+    assert (reading.env, reading.in_step) == (replace(env, unsettled=3), False)
+    assert choose_copy(files)[1]["unsettled"] == "11100"
 
 
 def test_a_slot_set_cannot_be_primary_and_on_trial() -> None:

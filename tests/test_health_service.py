@@ -216,6 +216,46 @@ def test_another_abctl_that_works_on_the_host_is_waited_for(host: Host) -> None:
     assert 90 <= host.now < 100
 
 
+def test_where_the_lock_was_somebody_elses_the_boot_is_answered_for_at_its_end(host: Host) -> None:
+    env = replace(host.disk.env, primary=B, trial=None, answering=frozenset({B}), unsettled=4)
+    host.disk.set_env(env)
+    host.boot("primary", B)
+    host.add_check("exit 0")
+    locks: list[float] = []
+    before = host.lock
+
+    @contextmanager
+    def lock() -> Iterator[None]:
+        locks.append(host.now)
+        host.now += 1
+        with before():
+            yield
+
+    host.lock = lock  # type: ignore[method-assign]
+    host.locked_until = host.now + 2.5
+    host.serve()
+    assert len(locks) == 3
+    assert host.disk.env.unsettled == 0
+
+
+def test_a_trial_that_was_confirmed_answers_from_then_on(host: Host) -> None:
+    host.add_check("exit 0")
+    host.serve()
+    env = host.disk.env
+    assert (env.primary, env.trial, env.is_counted, env.unsettled) == (B, None, True, 0)
+
+
+@pytest.mark.parametrize("passed_over", ["A", ""])
+def test_what_runs_because_the_primary_never_came_up_takes_over(host: Host, passed_over: str) -> None:
+    env = replace(host.disk.env, trial=None, answering=frozenset({A}), unsettled=6)
+    host.disk.set_env(env)
+    host.files.tell_kernel(
+        f"dfinity.system=B abctl.why=unsettled abctl.passed_over={passed_over} abctl.generation=9"
+    )
+    host.serve()
+    assert host.disk.env.primary is (B if passed_over else A)
+
+
 def test_an_admin_who_confirms_by_hand_ends_the_watch(host: Host) -> None:
     host.add_check("exit 1")
     sleep = host.sleep
@@ -278,15 +318,15 @@ def test_a_reboot_that_systemd_refuses_is_made_by_force(host: Host) -> None:
 # --- a boot that is no trial ------------------------------------------------------------------------
 
 
-def test_an_ordinary_boot_is_checked_once_and_changes_nothing(host: Host) -> None:
+def test_an_ordinary_boot_is_checked_once_and_answers_for_itself(host: Host) -> None:
     host.disk.set_env(replace(host.disk.env, primary=B, trial=None))
     host.boot("primary", B)
     host.add_check("echo no link; exit 1")
-    before = host.disk.files
+    before = host.disk.env
     state = host.serve()
     assert (state.stand, state.on_trial) == (Stand.CHECKED, False)
     assert state.why == "required check net failed: exit code 1: no link"
-    assert host.disk.files == before
+    assert host.disk.env == replace(before, answering=frozenset({B}), generation=10)
     assert (host.reboots, host.is_disarmed) == ([], False)
 
 

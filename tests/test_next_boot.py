@@ -10,11 +10,13 @@ from hypothesis import strategies as st
 from abctl.core.bootenv import (
     BLOCK_SIZE,
     OLDER_BLOCK_SIZE,
+    UNSETTLED_MAX,
     BootEnv,
     Copy,
     EnvFiles,
     SlotState,
     Trial,
+    Why,
     decode,
     encode,
     encode_older,
@@ -23,7 +25,7 @@ from abctl.core.bootenv import (
 from abctl.core.envblock import HEADER, make_block
 from abctl.core.slot import SlotName
 from tests.grubs import Decision, Kernels, ManyGrubs, assert_predicted, predict, real_grub
-from tests.states import all_states, boot_envs, files_of
+from tests.states import all_states, boot_envs, counted_states, files_of
 
 A, B = SlotName.A, SlotName.B
 STATES = all_states()
@@ -70,6 +72,12 @@ def assert_all_predicted(cases: list[EnvFiles]) -> None:
         ), files
 
 
+def counted(primary: SlotName, unsettled: int) -> BootEnv:
+    """Return a host whose primary answers, and whose boots were counted so often since."""
+    env = BootEnv(primary, generation=5, answering=frozenset({primary}), unsettled=unsettled)
+    return env.with_state(primary, SlotState.GOOD)
+
+
 def with_second(env: BootEnv, block: bytes) -> EnvFiles:
     return files_of(env).with_copy(Copy.SECOND, block)
 
@@ -107,6 +115,68 @@ def test_every_pair_of_attempts_in_two_copies_is_predicted(first: str, second: s
     assert_predicted(EnvFiles(blocks[0], blocks[1], encode_older(BootEnv(A))))
 
 
+# --- boots of the primary that nobody answers for ---------------------------------------------------
+
+TURN = [*range(UNSETTLED_MAX - 1, UNSETTLED_MAX + 2), 2 * UNSETTLED_MAX]
+COUNTS = ("00000", "10000", "11110", "11111", "21111", "22222")
+
+
+def test_every_count_of_boots_is_predicted() -> None:
+    assert_all_predicted([files_of(env) for env in counted_states()])
+
+
+def test_every_pair_of_counts_in_two_copies_is_predicted() -> None:
+    block, texts = encode(counted(A, 0)), (*COUNTS, "", "0", "6", "11112", "20000", "99999", "-1111", "x1111")
+    blocks = [block.replace(b"unsettled=00000", f"unsettled={text}".encode()) for text in texts]
+    blocks = [block.ljust(BLOCK_SIZE, b"#") for block in blocks]
+    older = encode_older(BootEnv(A))
+    assert_all_predicted([EnvFiles(first, second, older) for first, second in product(blocks, repeat=2)])
+
+
+@pytest.mark.parametrize("missing_kernels", [(), (A,), (B,)])
+@pytest.mark.parametrize("primary", [A, B])
+def test_the_turn_of_the_other_slot_set_is_predicted_whoever_lacks_a_kernel(
+    primary: SlotName, missing_kernels: tuple[SlotName, ...]
+) -> None:
+    kernels = {name: name not in missing_kernels for name in SlotName}
+    for unsettled in TURN:
+        boot = assert_predicted(files_of(counted(primary, unsettled)), kernels)
+        is_its_turn = UNSETTLED_MAX <= unsettled < 2 * UNSETTLED_MAX
+        assert boot.chosen is (primary.other if is_its_turn else primary)
+        assert boot.booted is (boot.chosen if kernels[boot.chosen] else boot.chosen.other)
+        if is_its_turn and kernels[boot.chosen]:
+            assert (boot.why, boot.passed_over) == (Why.UNSETTLED, primary)
+
+
+@pytest.mark.parametrize("unwritable", [u for n in range(1, 3) for u in combinations(Copy, n)])
+def test_a_count_that_grub_cannot_write_is_predicted_and_counts_as_none(unwritable: tuple[Copy, ...]) -> None:
+    both = files_of(counted(A, UNSETTLED_MAX))
+    for files in (both, replace(both, first=None), replace(both, second=None)):
+        boot = assert_predicted(files, unwritable=unwritable)
+        copies = {copy for copy in (Copy.FIRST, Copy.SECOND) if files[copy]}
+        assert boot.booted is (A if copies <= set(unwritable) else B)
+
+
+def test_a_count_that_the_disk_drops_counts_as_none() -> None:
+    files = files_of(counted(A, UNSETTLED_MAX))
+    machine = real_grub().machine
+    machine.inject = f"retval={BLOCK_SIZE}:when=1+1"
+    real = machine.power_on(files)
+    machine.inject = ""
+    assert (real.booted, real.why, real.files) == (A, "primary", files)
+
+
+@pytest.mark.parametrize("before_write", [1, 2])
+def test_power_lost_while_grub_counts_leaves_what_was_predicted(before_write: int) -> None:
+    files, kernels = files_of(counted(A, UNSETTLED_MAX)), {A: True, B: True}
+    stages = predict(files, kernels).stages
+    assert len(stages) == 3
+    assert real_grub().machine.cut_power(files, kernels, before_write) == stages[before_write - 1]
+
+
+# --- a write torn, a file missing or damaged --------------------------------------------------------
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("copy", [Copy.FIRST, Copy.SECOND])
 @pytest.mark.parametrize(
@@ -115,9 +185,11 @@ def test_every_pair_of_attempts_in_two_copies_is_predicted(first: str, second: s
         (BootEnv(A, generation=9), BootEnv(A, Trial(B, 3), generation=10)),
         (BootEnv(A, Trial(B, 3), generation=10), BootEnv(B, generation=11)),
         (BootEnv(B, Trial(A, 1), generation=5), BootEnv(B, Trial(A, 0), generation=5)),
+        (counted(A, 2), counted(A, 3)),
+        (counted(A, 2), replace(counted(A, 0), generation=6)),
         (BootEnv(A, generation=5), BootEnv(B, generation=6).with_state(A, SlotState.EMPTY)),
     ],
-    ids=["arm", "confirm", "spend", "disarm"],
+    ids=["arm", "confirm", "spend", "count", "answer", "disarm"],
 )
 def test_a_write_torn_anywhere_is_predicted_and_changes_nothing(
     copy: Copy, old: BootEnv, new: BootEnv
@@ -261,8 +333,10 @@ def test_one_damaged_byte_never_changes_which_slot_set_is_booted(
     block = bytearray(files[copy] or b"")
     block[at] = byte
     after, before = next_boot(files.with_copy(copy, bytes(block))), next_boot(files)
-    # At worst the count is damaged: then the trial ends, and the primary is booted.
-    assert (after.slot_set, after.second) == (before.slot_set, before.second) or after.slot_set is env.primary
+    # At worst a count is damaged: then the trial ends, and the primary is booted; or its last boot is missed.
+    is_one_short = after.why is Why.UNSETTLED and env.unsettled == UNSETTLED_MAX - 1
+    same = (after.slot_set, after.second) == (before.slot_set, before.second)
+    assert same or is_one_short or after.slot_set is env.primary
 
 
 def test_what_grub_decides_by_is_what_abctl_reads() -> None:

@@ -29,7 +29,7 @@ from abctl.core.slot import Part, Slot, SlotName
 from abctl.core.units import Digest, Seconds, Version
 from abctl.errors import AbctlError, InUse, StateUnwritable, WriteFailed
 from abctl.ports import Volume
-from abctl.update.operate import Ports, apply, observe, settle
+from abctl.update.operate import Ports, apply, come_up, observe, settle
 from abctl.update.perform import FIRST_BLOCK, HEAD_SIZE
 from tests.grubs import Boot, predict_boot
 
@@ -333,6 +333,8 @@ class World:
         env = self.state.env
         try:
             settle(self.ports)
+            # Early in the boot first; then the health service starts.
+            come_up(self.ports)
         except StateUnwritable:
             assert self.state.unwritable
             return boot

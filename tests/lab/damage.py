@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from abctl.core.bootenv import Copy, choose_copy, save_attempts
+from abctl.core.bootenv import Copy, choose_copy, save_in_copies
 from abctl.core.layout import Role
 from abctl.core.slot import Slot
 from abctl.host.disk import DiskGrubPartition, open_disk
@@ -24,7 +24,7 @@ def leave_attempts(disk: Path, attempts: int) -> None:
     """Save the attempts that are left, as GRUB does it."""
     grub = DiskGrubPartition(open_disk(disk))
     files = grub.read()
-    spent, saved = save_attempts(files, choose_copy(files)[0], str(attempts))
+    spent, saved = save_in_copies(files, choose_copy(files)[0], "attempts", str(attempts))
     assert saved
     for copy in (Copy.FIRST, Copy.SECOND):
         block = spent[copy]
