@@ -64,8 +64,8 @@ def fresh_host(primary: SlotName) -> State:
 def read_copy(block: bytes | None) -> BootEnv | None:
     try:
         env = decode(block or b"")
-        # Whether the other would answer counts only once it is the primary; then it says so itself.
-        env = replace(env, answering=env.answering & {env.primary})
+        # The other slot set answers once it is the primary, as after a confirm; only a new host does not.
+        env = replace(env, answering=env.answering | {env.primary.other})
         return replace(env, outcome=Outcome.NONE, unsettled=next(n for n in COUNTS if n >= env.unsettled))
     except BlockDamaged:
         return None

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterable
+from dataclasses import replace
 from functools import cache
 
 import pytest
@@ -11,7 +12,7 @@ from abctl.core.slot import SlotName
 from abctl.errors import AbctlError
 from tests.enumeration import FIRST, Action, Enumeration, events_of, faults_of, fresh_host, noted
 from tests.invariants import assert_one_loss_changes_nothing, check
-from tests.world import Kind, Release, State, World
+from tests.world import Content, Kind, Release, State, World
 
 pytestmark = pytest.mark.slow
 
@@ -64,6 +65,21 @@ def test_no_loss_makes_a_host_reboot_for_ever_whose_trials_run() -> None:
         for name, broken in faults_of(state):
             with noted(f"{name} in {state}"):
                 check(broken, damaged=True)
+
+
+def test_no_primary_that_never_comes_up_any_more_keeps_a_host() -> None:
+    """Its root is damaged, wherever GRUB counts its boots: what else runs is booted, and stays."""
+    walk, left = reach_everything(Kind.PANICS), 0
+    for state in walk.states.values():
+        env = state.env
+        if env is None or not env.is_counted or not read_boot_env(state.files).in_step:
+            continue
+        contents = {**state.contents, env.primary: Content.of(Release(FIRST.version, Kind.PANICS))}
+        broken = replace(state, contents=contents, trusted=state.trusted - {env.primary})
+        left += env.primary.other in broken.trusted and contents[env.primary.other].runs
+        with noted(f"the root of {env.primary} broken in {state}"):
+            check(broken, damaged=True)
+    assert left > 10
 
 
 def check_every_event(state: State, events: Iterable[tuple[str, Action]]) -> None:
