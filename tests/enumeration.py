@@ -34,8 +34,8 @@ NOW = Seconds(0)
 FIRST = Release(Version("1"), Kind.GOOD)
 TEARS = ((0, True), (100, True), (412, False))
 NEWEST, OLD = 10, 9
-# Whoever cuts power before userland once does it again until it makes a difference: a whole turn.
-COUNTS = (0, UNSETTLED_MAX, 2 * UNSETTLED_MAX)
+# Whoever cuts power before userland once does it again until it makes a difference, and then goes on.
+A_TURN = UNSETTLED_MAX
 TORN = b"\0" * 512
 
 
@@ -66,7 +66,7 @@ def read_copy(block: bytes | None) -> BootEnv | None:
         env = decode(block or b"")
         # The other slot set answers once it is the primary, as after a confirm; only a new host does not.
         env = replace(env, answering=env.answering | {env.primary.other})
-        return replace(env, outcome=Outcome.NONE, unsettled=next(n for n in COUNTS if n >= env.unsettled))
+        return replace(env, outcome=Outcome.NONE, unsettled=A_TURN if env.unsettled else 0)
     except BlockDamaged:
         return None
 
