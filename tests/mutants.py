@@ -72,8 +72,8 @@ MUTANTS = (
     Mutant(
         "whether an attempt was saved is not looked at",
         SELECT,
-        '[ -n "$saved" ]',
-        "true",
+        '    set attempts=$1\n    [ -n "$saved" ]',
+        "    set attempts=$1\n    true",
         (f"{NEXT_BOOT}test_copies_that_grub_cannot_write_are_predicted",),
     ),
     Mutant(
@@ -156,7 +156,7 @@ MUTANTS = (
     Mutant(
         "the checksum covers nothing",
         BOOTENV,
-        'if name not in ("attempts", "checksum", "generation_end")',
+        'if name not in ("attempts", "unsettled", "checksum", "generation_end")',
         "if False",
         (f"{ENV}test_a_damaged_copy_is_not_believed_and_the_reason_is_told",),
     ),
@@ -587,7 +587,7 @@ MUTANTS = (
     Mutant(
         "a trial that stays up is on trial for ever",
         MACHINE,
-        "stays = replace(env, primary=trial, trial=None,",
+        "stays = replace(env, primary=trial, unsettled=0, trial=None,",
         "stays = replace(env,",
         (f"{LOOPS}with_a_bad_primary_an_unhealthy_trial_stays_up",),
     ),
