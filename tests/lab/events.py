@@ -32,7 +32,8 @@ _MARKS = {
     "panic": re.compile(r"Kernel panic - not syncing"),
     "reboots in 10 s": re.compile(r"Rebooting in \d+ seconds|Rebooting automatically due to panic"),
 }
-_COMMAND_LINE = re.compile(r"Command line: (.*)")
+# The kernel says it twice, and an emulated serial line may lose a character of either.
+_COMMAND_LINE = re.compile(r"ommand line: (.*)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,9 +102,11 @@ class Story:
             if phase not in boot.phases and pattern.search(line.text):
                 boot.phases[phase] = line.at
                 self.events.append(Event(line.at, phase))
-        if boot.word is None and (found := _COMMAND_LINE.search(line.text)):
+        if (boot.word is None or boot.word.why is None) and (found := _COMMAND_LINE.search(line.text)):
+            is_first = boot.word is None
             boot.word = parse_command_line(found[1])
-            self.events.append(Event(line.at, "booted", boot.name))
+            if is_first:
+                self.events.append(Event(line.at, "kernel started", found[1]))
         for what, pattern in _MARKS.items():
             if pattern.search(line.text):
                 self.note(line.at, what)

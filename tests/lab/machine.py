@@ -207,6 +207,10 @@ class Machine:
         """Run a command as root, whatever its exit code."""
         return self.shell.run(command, limit)
 
+    def settle(self, limit: float = 400) -> None:
+        """Wait until systemd has started everything: the shell comes up long before that."""
+        self.run("systemctl is-system-running --wait", limit)
+
     def start_command(self, command: str) -> None:
         """Start a command that the shell does not live to see the end of."""
         self.shell.run(f"(sleep 1; {command}) </dev/null >/dev/null 2>&1 &")

@@ -46,7 +46,7 @@ def test_grub_partition_that_cannot_be_written(lab: Lab) -> None:
     host = lab.host(disk=disk, hardware=Hardware(broken=places_of_copies(disk)))
     word = host.boot()
     assert (word.slot_set, word.why) == ("A", Why.UNSAVED)
-    assert_whole(host, "A", FIRST)
+    assert_whole(host, "A", FIRST, failed_units="abctl-settle.service")
     status = host.status()
     assert status["booted_why"] == "unsaved"
     assert status["verdict"] != "ok"
@@ -56,6 +56,7 @@ def test_grub_partition_mounted_read_only(lab: Lab) -> None:
     """The upgrade refuses before it touches slot set B."""
     host = lab.host(server=lab.serve())
     host.boot()
+    host.settle()
     before = host.boot_env()
     host.run("mount -o remount,ro /boot/grub").check()
     done = host.abctl(f"upgrade {GOOD.version} --no-reboot --quiet")
@@ -70,6 +71,7 @@ def test_grub_partition_mounted_read_only(lab: Lab) -> None:
 def test_volume_of_slot_set_b_gone(lab: Lab) -> None:
     host = lab.host(server=lab.serve())
     host.boot()
+    host.settle()
     host.run("lvremove -f hostlvm/B_root").check()
     status = host.abctl("status --json")
     assert "Traceback" not in status.err, status.err
@@ -80,6 +82,7 @@ def test_volume_of_slot_set_b_gone(lab: Lab) -> None:
     host.shut_down()
     word = host.boot()
     assert (word.slot_set, word.why) == ("A", Why.PRIMARY)
+    host.settle()
     assert host.run("systemctl --failed --no-legend --plain").out == ""
 
 
@@ -105,6 +108,7 @@ def test_host_of_the_older_system(lab: Lab) -> None:
     host = lab.host(disk=disk, server=lab.serve())
     word = host.boot()
     assert (word.slot_set, word.why) == ("A", None)
+    host.settle()
     done = host.abctl(f"upgrade {GOOD.version} --no-reboot --quiet")
     assert done.code == 18, done
     assert "abctl adopt" in done.err

@@ -49,6 +49,7 @@ def test_rollback_from_grubs_menu(lab: Lab) -> None:
     host.start_command("systemctl reboot")
     word = host.wait_up()
     assert (word.slot_set, word.why) == ("A", Why.PRIMARY)
+    host.settle()
     assert host.status()["primary"] == "A"
 
 

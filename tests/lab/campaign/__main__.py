@@ -28,9 +28,9 @@ def main() -> None:
         if options.repeat:
             _repeat(campaign, options.repeat)
             return
-        campaign.look(options.looked)
         campaign.boot(options.cuts, options.killed)
         campaign.kill(options.killed)
+        campaign.look(options.looked)
     finally:
         write_page(found)
     if any(item.problems for item in campaign.known):

@@ -1,5 +1,6 @@
 """docs/reliability.md, from what the campaign found: pure but for the file."""
 
+import textwrap
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
@@ -8,6 +9,7 @@ from tests.lab.campaign.results import Kind, Result, load, make_rows, sum_fates
 from tests.lab.campaign.sets import Set
 from tests.lab.places import REPOSITORY
 
+_WIDTH = 108
 PAGE = REPOSITORY / "docs/reliability.md"
 _PHASES = {
     "fetch": "metadata and manifest are fetched",
@@ -105,24 +107,30 @@ def _render_sum(by_kind: dict[Kind, list[Result]], seed: str, sources: str) -> I
     yield _row("looked at from outside only", looked)
     yield "\n"
     disks = len({item.disk for item in (*booted, *looked)})
-    yield f"These are {disks} different disks. "
     fates = sum_fates(booted)
-    yield f"In the cuts that were powered on, {sum(fates.values())} writes were not flushed yet: "
-    yield ", ".join(f"{count} {fate}" for fate, count in fates.items()) + ". "
-    again = [item for item in (*booted, *killed) if item.went_on is not None]
-    yield f"The upgrade was done again on {len(again)} hosts, and confirmed on "
-    yield f"{sum(1 for item in again if item.went_on)}.\n\n"
-    outcomes = Counter(item.outcome for item in (*booted, *killed))
-    yield "How the hosts that were powered on ended: "
-    yield ", ".join(f"{count} {outcome}" for outcome, count in outcomes.most_common()) + ". "
-    yield '"Old" is the old release, with the upgrade to be done again.\n\n'
     lost = sum(1 for item in booted if item.lost_entry)
-    yield f"In {lost} of them the cut fell between the confirmation and its line in the history, which\n"
-    yield "lacks it; `status` tells of it all the same.\n\n"
+    again = [item for item in (*booted, *killed) if item.went_on is not None]
+    outcomes = Counter(item.outcome for item in (*booted, *killed))
+    yield _fill(
+        f"These are {disks} different disks. In the cuts that were powered on, {sum(fates.values())} writes",
+        f"were not flushed yet: {_list(fates)}. So the hosts ended: {_list(dict(outcomes.most_common()))};",
+        '"old" is the old release, with the upgrade to be done again. Hosts on which it was done again:',
+        f"{len(again)}, confirmed on {sum(1 for item in again if item.went_on)}. Cuts that fell between the",
+        "confirmation and its line in the history, which lacks it (`status` tells of it all the same):",
+        f"{lost}.",
+    )
     repeated = sum(1 for item in (*booted, *killed) if item.is_repeated)
     if repeated:
-        yield f"{repeated} were followed once more, and count as they came out then.\n\n"
+        yield f"Cuts that were followed once more, and count as they came out then: {repeated}.\n\n"
     yield f"Seed `{seed}`, sources `{sources}`.\n\n"
+
+
+def _fill(*words: str) -> str:
+    return textwrap.fill(" ".join(words), _WIDTH, break_on_hyphens=False) + "\n\n"
+
+
+def _list(counted: dict[str, int]) -> str:
+    return ", ".join(f"{count} {name}" for name, count in counted.items()) or "none"
 
 
 def _row(what: str, results: Sequence[Result]) -> str:

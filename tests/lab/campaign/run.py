@@ -13,6 +13,7 @@ from pathlib import Path
 from tests.lab.campaign.boots import Workshop, boot_cut, kill_live
 from tests.lab.campaign.disks import RollingDisk
 from tests.lab.campaign.look import look, read_memory
+from tests.lab.campaign.page import write_page
 from tests.lab.campaign.recording import Drawn, Recording
 from tests.lab.campaign.results import Kind, Result, append, count_fates, load, next_indexes
 from tests.lab.campaign.sets import Set
@@ -66,6 +67,7 @@ class Campaign:
             with self._workshop() as shop, ThreadPoolExecutor(self.jobs) as pool:
                 self._boot_batch(shop, pool, recording, min(_BATCH, cuts - done))
             self.kill(self.count(Kind.BOOTED) * kills // cuts)
+            write_page(self.found)
             turn += 1
 
     def _boot_batch(self, shop: Workshop, pool: ThreadPoolExecutor, recording: Recording, count: int) -> None:
