@@ -268,6 +268,7 @@ def test_a_copy_that_breaks_before_the_arming_leaves_what_runs(
 # --- Ctrl-C -----------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @settings(max_examples=60)
 @given(moment=st.integers(0, 40), form=st.sampled_from(["directory", "archive"]))
 def test_ctrl_c_in_the_middle_of_anything_never_costs_what_runs(
@@ -297,6 +298,7 @@ def test_ctrl_c_in_the_middle_of_anything_never_costs_what_runs(
         memory_disk.assert_given_up(before)
 
 
+@pytest.mark.slow
 @settings(max_examples=80)
 @given(moment=st.integers(1, 60))
 def test_ctrl_c_within_any_access_to_the_disk_never_costs_what_runs(

@@ -256,6 +256,7 @@ def sha256(data: bytes | bytearray) -> Digest:
     return Digest(hashlib.sha256(data).hexdigest())
 
 
+@pytest.mark.slow
 @settings(max_examples=30)
 @given(
     name=st.sampled_from([INDEX, DELTA]),

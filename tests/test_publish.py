@@ -146,6 +146,7 @@ def test_a_release_that_is_not_on_offer_is_found_by_name_and_costs_others_nothin
     assert reader.terms("9.0.0") is None
 
 
+@pytest.mark.slow
 def test_what_a_host_fetches_to_look_is_the_same_with_50_releases_as_with_10(tmp_path: Path) -> None:
     repo = make_repository(tmp_path / "repo", [f"1.{number}.0" for number in range(10)])
     before = client(repo, tmp_path / "before")

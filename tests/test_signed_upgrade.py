@@ -594,6 +594,7 @@ def test_an_older_release_is_found_in_the_archive_by_its_version(host: Host, rep
     assert host.trust.metadata.keys() == {"timestamp", "snapshot", "targets"}
 
 
+@pytest.mark.slow
 def test_the_fiftieth_release_costs_a_host_no_more_than_the_tenth(tmp_path: Path) -> None:
     repo = make_guest_repository(tmp_path / "repo")
     host = make_host(tmp_path / "host", repo.root, [], repo.clock)

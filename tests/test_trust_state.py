@@ -55,6 +55,7 @@ def store(medium: Medium, *kept: TrustState) -> ConfigTrust:
     return trust
 
 
+@pytest.mark.slow
 @settings(max_examples=40)
 @given(st.lists(states, min_size=1, max_size=4))
 def test_what_was_written_last_is_read(kept: list[TrustState]) -> None:
@@ -69,6 +70,7 @@ def test_the_two_halves_take_turns() -> None:
     assert medium.offsets == [first, second, first, second, first]
 
 
+@pytest.mark.slow
 @settings(max_examples=60)
 @given(states, states, st.integers(0, FORM.half_size), st.booleans())
 def test_a_cut_costs_at_most_the_last_write(
