@@ -38,7 +38,7 @@ def second() -> Iterator[HostileServer]:
 
 
 def hasty(*mirrors: str, **others: object) -> Fetching:
-    return Fetching(stall_timeout=0.3, tries=3, first_pause=0.01, mirrors=mirrors, **others)  # type: ignore[arg-type]
+    return Fetching(stall_timeout=1.0, tries=3, first_pause=0.01, mirrors=mirrors, **others)  # type: ignore[arg-type]
 
 
 def fetch(url: str, fetching: Fetching, start: int = 0, length: int | None = None) -> bytes:
@@ -200,7 +200,7 @@ def test_when_all_mirrors_fail_each_is_named_with_what_it_said(
     gone = f"{second.url}/gone/root.img"
     with pytest.raises((ServerFailed, TransferStalled)) as raised:
         fetch(url, hasty(other, gone))
-    for words in (server.url[7:], "sent nothing for 0.3 s", second.url[7:], "500", "404", "root.img"):
+    for words in (server.url[7:], "sent nothing for 1 s", second.url[7:], "500", "404", "root.img"):
         assert words in str(raised.value)
     with pytest.raises(SourceNotFound):
         fetch(f"{server.url}/gone/root.img", hasty(gone))
