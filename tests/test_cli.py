@@ -461,6 +461,22 @@ def test_adopting_again_changes_nothing(guest: Machine) -> None:
 # --- at any moment ----------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_who_interrupts_a_command_that_is_ending_already_sees_nothing_of_it(how: signal.Signals) -> None:
+    code = (
+        "import atexit, sys, time; from abctl.cli import main; sys.argv = ['abctl', '--version']; "
+        "atexit.register(lambda: (print('ending', flush=True), time.sleep(0.5))); main()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert any(line == "ending\n" for line in process.stdout)
+        process.send_signal(how)
+        _, said = process.communicate()
+    assert (said, process.returncode) == ("", 0)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_an_upgrade_that_is_ended_leaves_a_host_that_boots_and_goes_on(

@@ -116,3 +116,5 @@ def main() -> NoReturn:
         sentence, exit_code = explain(error)
         click.echo(f"abctl: error: {sentence}", err=True)
         sys.exit(exit_code)
+    finally:
+        Interruption.ignore()

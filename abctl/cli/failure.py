@@ -24,6 +24,12 @@ class Interruption:
             signal.signal(number, cls._interrupt)
 
     @classmethod
+    def ignore(cls) -> None:
+        """Let the program end undisturbed: all that is left to do is short, and none of it is the user's."""
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
+
+    @classmethod
     def _interrupt(cls, _signal: int, _frame: FrameType | None) -> None:
         cls.came = True
         raise KeyboardInterrupt
