@@ -18,6 +18,8 @@ from tests.enumeration import FIRST, fresh_host
 from tests.test_defects import start_real_grub
 from tests.world import Content, Kind, PowerCut, Release, Tear, World
 
+pytestmark = pytest.mark.slow
+
 A, B = SlotName.A, SlotName.B
 TWO = Release(Version("2"), Kind.GOOD)
 EACH_WAY = pytest.mark.parametrize("primary", [A, B], ids=["A to B", "B to A"])
