@@ -29,6 +29,8 @@ from tests.releases import Archive, Release, make_archive, make_release
 from tests.test_cli import ABCTL, Machine, Said, run
 from tests.test_schemas import _spoil, read_validator
 
+pytestmark = pytest.mark.slow
+
 WRITE_ALL = """
 import sys
 from abctl.cli.progress import Form, show_progress

@@ -36,6 +36,8 @@ from tests.rollout.stories import (
 from tests.rollout.waves import LAYOUT, find_places, name_host, shares_at, times_for
 from tests.svg import Axis, Line, plot_lines
 
+pytestmark = pytest.mark.slow
+
 HOSTS = 20_000
 SMALL = Habits(hosts=HOSTS)
 QUICK = make_rollout((0, 0.01), (2, 0.2), (3, 0.2), (8, 1.0))

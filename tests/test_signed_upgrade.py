@@ -33,6 +33,8 @@ from tests.repositories import Publisher, make_tiny_release
 from tests.test_cli import Said, assert_fails
 from tests.virtual_host import VirtualHost
 
+pytestmark = pytest.mark.slow
+
 NOT_CONSIDERED, NOTHING_TO_DO, VERSION_REFUSED, UNTRUSTED, BAD_CONFIG, NO_REPOSITORY = 61, 29, 22, 27, 19, 62
 
 
@@ -594,7 +596,6 @@ def test_an_older_release_is_found_in_the_archive_by_its_version(host: Host, rep
     assert host.trust.metadata.keys() == {"timestamp", "snapshot", "targets"}
 
 
-@pytest.mark.slow
 def test_the_fiftieth_release_costs_a_host_no_more_than_the_tenth(tmp_path: Path) -> None:
     repo = make_guest_repository(tmp_path / "repo")
     host = make_host(tmp_path / "host", repo.root, [], repo.clock)
