@@ -587,8 +587,8 @@ MUTANTS = (
     Mutant(
         "a trial that stays up is on trial for ever",
         MACHINE,
-        "stays = replace(env, primary=trial, unsettled=0, trial=None,",
-        "stays = replace(env,",
+        "replace(env, trial=None, outcome=Outcome.STAYED_UP)\n        .with_primary(trial)",
+        "replace(env, outcome=Outcome.STAYED_UP)",
         (f"{LOOPS}with_a_bad_primary_an_unhealthy_trial_stays_up",),
     ),
     Mutant(

@@ -7,8 +7,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from abctl.cli.wiring import Machine
-from abctl.core.bootenv import BootEnv, Origin, read_boot_env
-from abctl.core.command_line import parse_command_line
+from abctl.core.bootenv import BootEnv, Origin, Why, read_boot_env
 from abctl.core.events import Confirm, Running, Unhealthy
 from abctl.core.evidence import Stage
 from abctl.core.health import CheckResult, HealthPolicy, Verdict
@@ -21,7 +20,7 @@ from abctl.host.check_files import Done
 from abctl.host.checks import Round, Scene
 from abctl.host.config import read_config
 from abctl.host.health_file import write_health
-from abctl.host.live import LivePaths
+from abctl.host.live import LivePaths, read_command_line
 from abctl.host.notify import Notifier
 from abctl.host.run import run
 from abctl.host.systemd import DEADLINE_TIMER, WATCHDOG, Run, read_journal_tail, stop_units
@@ -171,11 +170,7 @@ def tell(paths: LivePaths, state: HealthState) -> None:
 
 def is_trial_boot(paths: LivePaths) -> bool:
     """Whether GRUB said that this boot is one of a trial."""
-    try:
-        text = (paths / "proc/cmdline").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return False
-    return parse_command_line(text).why == "trial"
+    return read_command_line(paths).why is Why.TRIAL
 
 
 def reboot(run: Run = run) -> None:

@@ -2,8 +2,6 @@
 
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import click
@@ -11,16 +9,14 @@ import click
 from abctl.cli.image_steps import ImageOrder, Made, build_images
 from abctl.cli.options import SizeType, VersionType, json_option
 from abctl.cli.progress import Form, choose_form, frame_progress, progress_options, show_progress
+from abctl.cli.release_build import LEVELS, leaving_nothing
 from abctl.cli.render_images import render_images
 from abctl.cli.report_images import ImageReport, ImagesReport
 from abctl.cli.show import show
 from abctl.core.recipe import Recipe, parse_arguments
 from abctl.core.units import Bytes, Version
-from abctl.errors import Interrupted
 from abctl.host.bootstrap import read_recipe
 from abctl.host.layouts import read_layout
-
-_LEVELS = (1, 22)
 
 
 @click.command(short_help="Make Boot, Root and the release of them out of a Debian tree.")
@@ -52,7 +48,7 @@ _LEVELS = (1, 22)
 )
 @click.option(
     "--level",
-    type=click.IntRange(*_LEVELS),
+    type=click.IntRange(*LEVELS),
     default=3,
     show_default=True,
     help="zstd's level for the release: 3 is quick, 19 is small.",
@@ -108,7 +104,7 @@ def image(
     with (
         frame_progress(sys.stderr, form),
         show_progress(sys.stderr, form) as on_progress,
-        _saying_that_nothing_is_left(output),
+        leaving_nothing(output),
     ):
         made = build_images(output, order, on_progress)
     show(_describe(output, order, made, time.monotonic() - began), render_images, as_json=as_json)
@@ -122,14 +118,6 @@ def _choose_arguments(given: str | None, recipe: Recipe | None) -> str:
     if given is not None:
         return parse_arguments(given)
     return recipe.kernel_arguments if recipe else ""
-
-
-@contextmanager
-def _saying_that_nothing_is_left(output: Path) -> Iterator[None]:
-    try:
-        yield
-    except KeyboardInterrupt as error:
-        raise Interrupted(f"interrupted: nothing was left at {output}; build it again") from error
 
 
 def _describe(output: Path, order: ImageOrder, made: Made, took: float) -> ImagesReport:

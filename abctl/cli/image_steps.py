@@ -28,6 +28,7 @@ from abctl.core.units import Bytes, Digest, Version, format_size
 from abctl.errors import BadRecipe, DoesNotFit, WouldOverwrite, WriteFailed
 from abctl.host.bootstrap import make_tree
 from abctl.host.compile import compile_files
+from abctl.host.create import check_free
 from abctl.host.data import find_data
 from abctl.host.esp import make_esp_files
 from abctl.host.format import fixed_time
@@ -83,8 +84,8 @@ def build_images(output: Path, order: ImageOrder, on_progress: OnProgress) -> Ma
 
 def _check_early(order: ImageOrder) -> None:
     """Refuse now what would be refused after minutes of work."""
-    if order.disk and order.disk.exists() and (not order.disk.is_file() or order.disk.stat().st_size):
-        raise WouldOverwrite(f"{order.disk} exists: remove it first, or choose another name")
+    if order.disk:
+        check_free(order.disk)
     wanted = {Part.BOOT: order.boot_size, Part.ROOT: order.root_size}
     for name, rooms in measure_rooms(order.layouts).items():
         for part, size in wanted.items():
@@ -147,14 +148,12 @@ def _compose(tree: Tree, order: ImageOrder, scratch: Path, on_progress: OnProgre
 def _make_images(
     made: Path, parts: Parts, order: ImageOrder, scratch: Path, on_progress: OnProgress
 ) -> dict[Part, Digest]:
-    trees, sizes = (
-        {Part.BOOT: parts.boot, Part.ROOT: parts.root},
-        {
-            Part.BOOT: order.boot_size,
-            Part.ROOT: order.root_size,
-        },
-    )
-    for part, tree in trees.items():
+    digests = {}
+    for part, tree, size in (
+        (Part.BOOT, parts.boot, order.boot_size),
+        (Part.ROOT, parts.root, order.root_size),
+    ):
+        image = made / f"{part}.img"
         on_progress(Remark(f"filling {part}.img with {len(tree)} files"))
         values = scratch / f"{part}-values"
         values.mkdir()
@@ -162,8 +161,9 @@ def _make_images(
         filling = Filling(script.commands, script.size, script.inodes)
         # The same in every release: a file system's own blocks then stay the same too, and deltas small.
         uuid = str(uuid5(NAMESPACE_URL, f"abctl:image:{part}"))
-        make_ext4_image(made / f"{part}.img", part, uuid, filling, sizes[part])
-    return {part: _digest_of(made / f"{part}.img") for part in trees}
+        make_ext4_image(image, part, uuid, filling, size)
+        digests[part] = _digest_of(image)
+    return digests
 
 
 def _digest_of(path: Path) -> Digest:

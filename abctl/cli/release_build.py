@@ -3,7 +3,8 @@
 import os
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
@@ -31,7 +32,7 @@ _STEPS = {
     Stage.DELTA: Step.DELTA,
     Stage.CHECK: Step.PROVE,
 }
-_LEVELS = (1, 22)
+LEVELS = (1, 22)  # of zstd
 _LAYOUTS_MAX = 16  # as the manifest has it
 
 
@@ -52,14 +53,14 @@ _LAYOUTS_MAX = 16  # as the manifest has it
 )
 @click.option(
     "--level",
-    type=click.IntRange(*_LEVELS),
+    type=click.IntRange(*LEVELS),
     default=19,
     show_default=True,
     help="zstd's level: 3 is quick, 19 is small.",
 )
 @click.option(
     "--delta-level",
-    type=click.IntRange(*_LEVELS),
+    type=click.IntRange(*LEVELS),
     default=19,
     show_default=True,
     help="zstd's level for deltas.",
@@ -103,10 +104,8 @@ def build(
         with show_progress(sys.stderr, form) as on_progress:
             _say_unknown_layouts(layouts, on_progress)
             known = [read_layout(name) for name in sorted(set(layouts) & set(list_layouts()))]
-            try:
+            with leaving_nothing(out):
                 built = build_release(out, order, measure_rooms(known), forward(on_progress))
-            except KeyboardInterrupt as error:
-                raise Interrupted(f"interrupted: nothing was left at {out}; build it again") from error
         report = describe_build(out, built, time.monotonic() - began)
         show(report, render_build, as_json=as_json)
 
@@ -137,6 +136,15 @@ def _read_all_older(folders: Sequence[Path], version: Version) -> tuple[OlderRel
     if len(releases) > DELTAS_MAX:
         raise click.BadParameter(f"no more than {DELTAS_MAX} can be named", param_hint="--from")
     return releases
+
+
+@contextmanager
+def leaving_nothing(out: Path) -> Iterator[None]:
+    """Say of an interruption that it left nothing at ``out``."""
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        raise Interrupted(f"interrupted: nothing was left at {out}; build it again") from error
 
 
 def measure_rooms(layouts: Iterable[Layout]) -> Rooms:

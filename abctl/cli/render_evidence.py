@@ -5,6 +5,7 @@ import textwrap
 from collections.abc import Iterator, Sequence
 
 from abctl.cli.report import EvidenceReport, HealthCheckReport, TrialBootReport, TrialStoryReport
+from abctl.cli.sentences import plural
 from abctl.cli.style import LABEL_WIDTH, Style, paragraph, sentence, wrap
 from abctl.core.health import Verdict
 
@@ -41,7 +42,7 @@ def render_trial(trial: TrialStoryReport, command: str, style: Style) -> Iterato
 
 def _name(trial: TrialStoryReport) -> str:
     when = f", {trial.at[:10]} {trial.at[11:16]} UTC" if trial.at else ""
-    boots = f"{len(trial.boots)} boot{'' if len(trial.boots) == 1 else 's'}"
+    boots = plural(len(trial.boots), "boot")
     return f"{trial.version or 'a release of unknown version'} in slot set {trial.slot_set}, {boots}{when}"
 
 

@@ -114,6 +114,10 @@ class BootEnv:
     def __getitem__(self, slot_set: SlotName) -> SlotSet:
         return self.slot_sets[slot_set]
 
+    def with_primary(self, primary: SlotName) -> "BootEnv":
+        """Return the state with this primary, whose boots are counted from now on."""
+        return replace(self, primary=primary, unsettled=0)
+
     def with_slot_set(self, name: SlotName, slot_set: SlotSet) -> "BootEnv":
         return replace(self, slot_sets={**self.slot_sets, name: slot_set})
 

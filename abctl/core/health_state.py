@@ -41,10 +41,6 @@ class HealthState:
         """The required checks that failed."""
         return tuple(result for result in self.results if result.is_failure)
 
-    @property
-    def warnings(self) -> tuple[CheckResult, ...]:
-        return tuple(result for result in self.results if result.verdict is Verdict.WARNED)
-
 
 def encode(state: HealthState) -> bytes:
     return json.dumps(asdict(state), indent=1).encode() + b"\n"

@@ -151,7 +151,7 @@ def _settle(host: Host, event: Settle) -> Decision:
     if _gave_way(host):
         # It is confirmed and runs, so it carries the host from now on; the other can be written again.
         lost, way_out = env.primary, env.primary.other
-        taken_over = replace(env, primary=way_out, unsettled=0, outcome=Outcome.GAVE_WAY).with_state(
+        taken_over = replace(env.with_primary(way_out), outcome=Outcome.GAVE_WAY).with_state(
             lost, SlotState.UNTESTED
         )
         entry = Entry(event.at, Happened.GAVE_WAY, lost, env[lost].version, text=NO_KERNEL)
@@ -210,11 +210,7 @@ def _take_over(host: Host, at: Seconds) -> Decision:
             replace(host, record=record), at, lost, f"{NEVER_CAME_UP}, and not for the first time"
         )
     taken_over = replace(
-        env,
-        primary=way_out,
-        unsettled=0,
-        outcome=Outcome.GAVE_WAY,
-        answering=env.answering | {way_out},
+        env.with_primary(way_out), outcome=Outcome.GAVE_WAY, answering=env.answering | {way_out}
     ).with_state(lost, state)
     return _decide(host, taken_over, record)
 
@@ -333,8 +329,10 @@ def _confirm(host: Host, event: Confirm) -> Decision:
             f"slot set {trial} is on trial, but {where}: only a running trial can be confirmed"
         )
     release = env[trial].version
-    confirmed = replace(env, primary=trial, unsettled=0, trial=None, outcome=Outcome.CONFIRMED).with_state(
-        trial, SlotState.GOOD
+    confirmed = (
+        replace(env, trial=None, outcome=Outcome.CONFIRMED)
+        .with_primary(trial)
+        .with_state(trial, SlotState.GOOD)
     )
     return _decide(
         host, confirmed, host.record.with_entry(Entry(event.at, Happened.CONFIRMED, trial, release))
@@ -365,8 +363,10 @@ def _give_up_trial(host: Host, event: Unhealthy) -> Decision:
     if not is_running_trial or must_reboot(host):
         return host, ()
     trial = _trial_of(host)
-    stays = replace(env, primary=trial, unsettled=0, trial=None, outcome=Outcome.STAYED_UP).with_state(
-        trial, SlotState.BAD
+    stays = (
+        replace(env, trial=None, outcome=Outcome.STAYED_UP)
+        .with_primary(trial)
+        .with_state(trial, SlotState.BAD)
     )
     if running.passed_over is env.primary and env[env.primary].state is SlotState.GOOD:
         stays = stays.with_state(env.primary, SlotState.UNTESTED)
@@ -402,7 +402,7 @@ def _roll_back(host: Host, event: RollBack) -> Decision:
     if version:
         record = record.without_refusal(version)
     record = record.with_entry(Entry(event.at, Happened.ROLLED_BACK, target, version))
-    rolled_back = replace(env, primary=target, unsettled=0, outcome=Outcome.ROLLED_BACK)
+    rolled_back = replace(env.with_primary(target), outcome=Outcome.ROLLED_BACK)
     return _decide(host, rolled_back, record, record_first=True)
 
 
@@ -416,7 +416,7 @@ def _mark_bad(host: Host, event: MarkBad) -> Decision:
     # What runs at least starts: better than a bad one, whatever its state.
     better = marked[bad.other].state is SlotState.GOOD or host.running.booted is bad.other
     if bad is env.primary and marked.trial is None and better:
-        marked = replace(marked, primary=bad.other, unsettled=0)
+        marked = marked.with_primary(bad.other)
     reason = event.reason.strip() or "an admin said so"
     entry = Entry(event.at, Happened.MARKED_BAD, bad, env[bad].version, text=reason)
     record = refuse(host, event.at, bad, reason).with_entry(entry)

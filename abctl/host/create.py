@@ -54,14 +54,14 @@ def create_disk(
         _sync(path)
         _show_partitions(path)
         return
-    _check_free(path)
+    check_free(path)
     fitted = layout.fit_to(size or layout.size)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         _make_sparse(partial, fitted.size)
         yield _write_disk(partial, fitted, state)
         _sync(partial)
-        _check_free(path)
+        check_free(path)
         partial.rename(path)
         _sync(path.parent)
     finally:
@@ -84,7 +84,8 @@ def _is_device(path: Path) -> bool:
     return path.exists() and stat.S_ISBLK(path.stat().st_mode)
 
 
-def _check_free(path: Path) -> None:
+def check_free(path: Path) -> None:
+    """Raise WouldOverwrite where an image of this name would take the place of something."""
     if path.exists() and (not path.is_file() or path.stat().st_size):
         raise WouldOverwrite(f"{path} exists: remove it first, or choose another name")
 

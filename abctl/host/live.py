@@ -42,11 +42,12 @@ class LivePaths:
 
 def check_started_by_grub(paths: LivePaths = LivePaths()) -> None:
     """Raise NotAHost where the kernel's command line names no slot set."""
-    if _read_command_line(paths).slot_set is None:
+    if read_command_line(paths).slot_set is None:
         raise NotAHost("this machine was not started by abctl's GRUB: name a disk with --disk")
 
 
-def _read_command_line(paths: LivePaths) -> GrubsWord:
+def read_command_line(paths: LivePaths = LivePaths()) -> GrubsWord:
+    """Return what GRUB told the kernel."""
     return parse_command_line(_read_text(paths / "proc/cmdline"))
 
 
@@ -102,7 +103,7 @@ class LiveSystem:
 
     def running(self) -> Running:
         check_started_by_grub(self._paths)
-        word = _read_command_line(self._paths)
+        word = read_command_line(self._paths)
         mounted = _MountedSlots(self._layout, self._paths)
         return Running(
             kernel=word.slot_set,
