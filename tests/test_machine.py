@@ -21,6 +21,7 @@ from abctl.core.machine import (
     transition,
 )
 from abctl.core.rebuild import rebuild
+from abctl.core.record import Happened
 from abctl.core.slot import SlotName
 from abctl.core.units import Digest, Seconds, Version
 from abctl.errors import (
@@ -204,6 +205,37 @@ def test_a_trial_that_grub_could_not_count_is_called_off_and_not_refused(primary
     with pytest.raises(NothingToConfirm):
         world.confirm()
     assert env_of(world).trial == Trial(primary.other, 3)
+
+
+@EACH_WAY
+def test_a_trial_that_grub_cannot_count_is_not_tried_for_ever(primary: SlotName) -> None:
+    """Else a host that upgrades by itself would reboot, call off and upgrade again as long as it lives."""
+    world = host_on(primary)
+    for _ in range(2):
+        world.install(GOOD)
+        world.state = replace(world.state, unwritable=frozenset({Copy.FIRST, Copy.SECOND}))
+        boot = world.start_grub()
+        assert boot.why is Why.UNSAVED
+        running = Running(primary, primary, primary, boot.why, None, boot.generation)
+        world.state = replace(world.state, running=running, unwritable=frozenset())
+    with pytest.raises(VersionRefused, match="not for the first time"):
+        world.install(GOOD)
+    assert env_of(world)[primary.other].state is SlotState.UNTESTED
+    world.install(NEXT)
+
+
+@EACH_WAY
+def test_a_confirmation_whose_entry_was_lost_is_noted_later(primary: SlotName) -> None:
+    world = host_on(primary)
+    world.install(GOOD)
+    world.power_on()
+    armed = world.state.record
+    world.confirm()
+    world.state = replace(world.state, record=armed)
+    for _ in range(2):
+        world.power_on()
+    told = [(entry.what, entry.version) for entry in world.state.record.entries]
+    assert told == [(Happened.INSTALLED, GOOD.version), (Happened.CONFIRMED, GOOD.version)]
 
 
 # --- without a kernel, and with nothing good --------------------------------------------------------

@@ -5,7 +5,9 @@
     Settle           always                                         a trial whose attempts are used up, or
                                                                     that GRUB passed over, ends: its slot
                                                                     set is bad, its version refused; a
-                                                                    primary without a kernel gives way
+                                                                    primary without a kernel gives way; what
+                                                                    GRUB could not count is called off, and
+                                                                    refused at the second time
     CameUp           always                                         GRUB counts the boots of the primary that
                                                                     runs, from 0; what runs because they ran
                                                                     out becomes the primary
@@ -96,6 +98,7 @@ __all__ = [
 ]
 
 NO_KERNEL = "its kernel could not be loaded"
+NOTED_LATER = "noted later: the power went before it could be"
 NEVER_CAME_UP = f"its last {UNSETTLED_MAX} boots never came as far as the health service"
 
 Decision = tuple[Host, tuple[Effect, ...]]
@@ -158,15 +161,35 @@ def _settle(host: Host, event: Settle) -> Decision:
         return _decide(host, taken_over, host.record.with_entry(entry))
     ended = find_ended_trial(host)
     if ended is None or env.trial is None:
-        return host, ()
-    trial = env.trial.slot_set
+        return _decide(host, env, _with_confirmation(host, event.at))
     if host.why is Why.UNSAVED:
-        # Not the release's fault: nothing is refused, and the slot set stays what it is.
-        called_off = replace(env, trial=None, outcome=Outcome.CALLED_OFF)
-        entry = Entry(event.at, Happened.CALLED_OFF, trial, env[trial].version, text=ended)
-        return _decide(host, called_off, host.record.with_entry(entry))
+        return _call_off_unsaved(host, event.at, env.trial.slot_set, ended)
     reason = f"{ended}; {event.note}" if event.note else ended
     return _end_trial(host, event.at, reason, Outcome.FELL_BACK, Happened.FELL_BACK)
+
+
+def _with_confirmation(host: Host, at: Seconds) -> Record:
+    """Return the record with the entry of a confirmation that a power cut came in between."""
+    env, entries = host.env, host.record.entries
+    armed = entries[-1] if entries and env.outcome is Outcome.CONFIRMED else None
+    if armed is None or (armed.what, armed.slot_set) != (Happened.INSTALLED, env.primary):
+        return host.record
+    entry = Entry(at, Happened.CONFIRMED, env.primary, env[env.primary].version, text=NOTED_LATER)
+    return host.record.with_entry(entry)
+
+
+def _call_off_unsaved(host: Host, at: Seconds, trial: SlotName, ended: str) -> Decision:
+    """End a trial that GRUB could not count: not the release's fault, so its slot set stays what it is.
+
+    At the second time its version is refused all the same, or an unattended host would reboot for ever.
+    """
+    version = host.env[trial].version
+    entry = Entry(at, Happened.CALLED_OFF, trial, version, text=ended)
+    record = host.record
+    if record.was_called_off(version, entry.text):
+        record = refuse(host, at, trial, f"{ended}, and not for the first time")
+    called_off = replace(host.env, trial=None, outcome=Outcome.CALLED_OFF)
+    return _decide(host, called_off, record.with_entry(entry))
 
 
 def _gave_way(host: Host) -> bool:
@@ -186,7 +209,7 @@ def _come_up(host: Host, event: CameUp) -> Decision:
         return host, ()
     if running.kernel is env.primary:
         answered = replace(env, answering=env.answering | {env.primary}, unsettled=0)
-        return _decide(host, answered, host.record)
+        return _decide(host, answered, _with_confirmation(host, event.at))
     # Not by the generation: mending the copies may have given them another one since GRUB said so.
     is_its_turn = running.why is Why.UNSETTLED and env.unsettled > UNSETTLED_MAX
     if not is_its_turn or running.passed_over is not env.primary:

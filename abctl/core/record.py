@@ -96,6 +96,16 @@ class Record:
                 return entry.what is Happened.GAVE_WAY
         return False
 
+    def was_called_off(self, version: Version | None, text: str) -> bool:
+        """Return whether a trial of ``version`` was called off with this text, and none allowed since."""
+        for entry in reversed(self.entries):
+            if version and entry.version == version:
+                if entry.what is Happened.CALLED_OFF and entry.text == _clean(text):
+                    return True
+                if entry.what in (Happened.ALLOWED, Happened.CONFIRMED):
+                    return False
+        return False
+
     def last_digest(self, version: Version | None) -> Digest | None:
         """Return the digest under which ``version`` was last installed."""
         for entry in reversed(self.entries):
