@@ -241,13 +241,16 @@ def test_a_slot_that_is_mounted_is_not_written(memory_disk: MemoryDisk, release:
     assert_refused(memory_disk, offer_of(release), InUse, f"B_{part}")
 
 
+@pytest.mark.parametrize("state", [SlotState.GOOD, SlotState.EMPTY])
 @pytest.mark.parametrize("unwritable", [Copy.FIRST, Copy.SECOND, Copy.OLDER])
 def test_no_slot_is_written_where_a_copy_of_the_boot_environment_cannot_be(
-    memory_disk: MemoryDisk, release: Release, unwritable: Copy
+    memory_disk: MemoryDisk, release: Release, unwritable: Copy, state: SlotState
 ) -> None:
+    memory_disk.set_env(memory_disk.env.with_state(SlotName.B, state))
     memory_disk.unwritable = frozenset({unwritable})
     before = memory_disk.take_snapshot()
-    assert_says(memory_disk, offer_of(release), StateUnwritable, unwritable, "slot set A is untouched")
+    # Whatever state it was in, "left empty" would be said of something that nobody touched.
+    assert_says(memory_disk, offer_of(release), StateUnwritable, unwritable, "Slot set B was not written to")
     memory_disk.assert_still_safe(before)
     assert memory_disk.slots == before.slots
 

@@ -26,7 +26,7 @@ from dataclasses import dataclass, field
 from itertools import accumulate
 
 from abctl.core.release import IMAGE_MAX
-from abctl.core.units import KIB, MIB, Bytes, Digest
+from abctl.core.units import KIB, MIB, Bytes
 from abctl.errors import BadIndex
 
 CHUNK_SIZE = MIB
@@ -102,11 +102,6 @@ def make_chunk_index(
 def encode_chunk_index(index: ChunkIndex) -> bytes:
     header = _HEADER.pack(_CHUNKS_MAGIC, index.chunk_size, index.count, index.image_size)
     return header + to_little_endian(index.words) + index.digests + index.frame_digests
-
-
-def chunk_index_size(image_size: int, chunk_size: int) -> Bytes:
-    """Return the size in bytes of the index of such an image."""
-    return Bytes(_HEADER.size + _ENTRY_SIZE * count_pieces(image_size, chunk_size))
 
 
 def parse_chunk_index(data: bytes, name: str, image_size: int, packed_size: int) -> ChunkIndex:
@@ -195,7 +190,3 @@ def from_little_endian(typecode: str, data: bytes) -> "array[int]":
     if sys.byteorder != "little":
         numbers.byteswap()
     return numbers
-
-
-def hex_of(digest: bytes) -> Digest:
-    return Digest(digest.hex())

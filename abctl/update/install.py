@@ -26,7 +26,7 @@ from abctl.core.plan import (
 from abctl.core.release import INSTALLED_PARTS, ReleaseKind
 from abctl.core.slot import Part, Slot, SlotName
 from abctl.core.units import MIB, Bytes, Digest, Version
-from abctl.errors import AbctlError, BadManifest, Interrupted, Untrusted
+from abctl.errors import AbctlError, BadManifest, Interrupted, StateUnwritable, Untrusted
 from abctl.ports import Offer, Slots, Unpack
 from abctl.update.archive import ArchiveRelease
 from abctl.update.chunked import Seeds
@@ -66,15 +66,16 @@ def install(
     """
     began = time.monotonic()
     job = _prepare(ports, layout, offer, on_progress, wishes)
-    written, took = 0, 0.0
+    written, took, has_begun = 0, 0.0, False
     with start_reading(job.release, job.work) as payloads:
         try:
             apply(ports, InstallStarted(ports.now(), job.gate.version, job.plan.sha256))
+            has_begun = True
             written = write_release(payloads, job.work)
             took = time.monotonic() - began
             apply(ports, job.verified(written, took))
         except BaseException as error:
-            _give_up(job, error)
+            _give_up(job, error, has_begun=has_begun)
     return Installed(
         target=job.plan.target,
         version=job.gate.known,
@@ -236,9 +237,11 @@ def _download_limit(sizes: SlotSizes) -> Bytes:
 # --- when it does not come to its end ---------------------------------------------------------------
 
 
-def _give_up(job: _Job, error: BaseException) -> NoReturn:
+def _give_up(job: _Job, error: BaseException, *, has_begun: bool) -> NoReturn:
     """Record the failure, as far as that is possible, and raise ``error`` with what is left on the disk."""
-    left, is_armed = _find_what_is_left(job)
+    # The boot environment is written before the slot set is.
+    untouched = isinstance(error, StateUnwritable) and not has_begun
+    left, is_armed = _find_what_is_left(job, untouched=untouched)
     said = str(error) or "interrupted"
     if not is_armed:
         with contextlib.suppress(AbctlError):
@@ -250,13 +253,13 @@ def _give_up(job: _Job, error: BaseException) -> NoReturn:
     raise error
 
 
-def _find_what_is_left(job: _Job) -> tuple[str, bool]:
+def _find_what_is_left(job: _Job, *, untouched: bool) -> tuple[str, bool]:
     """Return a sentence on the two slot sets, and whether the new release is on trial nevertheless."""
     target, env = job.plan.target, read_boot_env(job.ports.grub.read()).env
     if env and env.trial and env.trial.slot_set is target:
         says = "reboot into it, or call it off with 'abctl rollback'"
         return f"Slot set {target} is written and on trial all the same: {says}", True
-    if env and env[target].state is not SlotState.EMPTY:
+    if untouched or (env and env[target].state is not SlotState.EMPTY):
         return f"Slot set {target} was not written to, and slot set {target.other} is untouched", False
     return (
         f"Slot set {target} was being written and is left empty; slot set {target.other} is untouched",

@@ -11,7 +11,6 @@ from abctl.core.bootenv import (
     encode,
     encode_older,
     highest_generation,
-    read_boot_env,
     writing_order,
 )
 from abctl.core.machine import Effect, InvalidateSlotSet, WriteBootEnv, WriteRecord
@@ -67,13 +66,6 @@ def write_boot_env(grub: GrubPartition, env: BootEnv, *, every_copy: bool) -> No
         )
     for failure in failures:
         log.warning("one copy of the boot environment could not be written: %s", failure)
-
-
-def mend_boot_env(grub: GrubPartition) -> None:
-    """Rewrite the copies where they are not the same, so that losing one changes nothing."""
-    reading = read_boot_env(grub.read())
-    if reading.env and not reading.in_step:
-        write_boot_env(grub, reading.env, every_copy=False)
 
 
 def invalidate(slots: Slots, slot_set: SlotName) -> None:
