@@ -4,6 +4,7 @@ import textwrap
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
+from tests.lab.campaign.kept import Found, read_found, sum_up, write_found
 from tests.lab.campaign.places import PLANS
 from tests.lab.campaign.results import Kind, Result, load, make_rows, sum_fates
 from tests.lab.campaign.sets import Set
@@ -11,6 +12,7 @@ from tests.lab.places import REPOSITORY
 
 _WIDTH = 108
 PAGE = REPOSITORY / "docs/reliability.md"
+KEPT = REPOSITORY / "docs/reliability"
 _PHASES = {
     "fetch": "metadata and manifest are fetched",
     "begin": "the other slot set becomes empty, in the boot environment and on the disk",
@@ -77,36 +79,37 @@ notes a flush when it is done: a write that was issued while it ran counts as co
 
 
 def write_page(found: Set) -> None:
-    """Write the page."""
+    """Keep what was found, and write the page of all that is kept."""
     sources = (found.folder / "sources").read_text().strip().removeprefix("stock-")
-    PAGE.write_text(render_page(load(found.folder / "results.jsonl"), found.seed, sources), encoding="utf-8")
+    results = load(found.folder / "results.jsonl")
+    write_found(KEPT / f"{found.seed}.jsonl", sum_up(found.seed, sources, results))
+    PAGE.write_text(render_page(read_found(KEPT.glob("*.jsonl"))), encoding="utf-8")
 
 
-def render_page(results: Sequence[Result], seed: str, sources: str) -> str:
-    by_kind = {kind: [item for item in results if item.kind is kind] for kind in Kind}
-    followed = {item.name for item in by_kind[Kind.BOOTED]}
-    by_kind[Kind.LOOKED] = [item for item in by_kind[Kind.LOOKED] if item.name not in followed]
+def render_page(sets: Sequence[Found]) -> str:
+    booted = [item for found in sets for item in found.results if item.kind is Kind.BOOTED]
     return "".join(
         (
             _HEAD,
-            *_render_sum(by_kind, seed, sources),
-            *_render_phases(by_kind[Kind.BOOTED]),
-            *_render_failures(results),
+            *_render_sum(sets, booted),
+            *_render_phases(booted),
+            *_render_failures(sets),
             _HOW,
-            *_render_repeat(seed),
+            *_render_repeat(sets[-1].seed),
             _LIMITS,
         )
     )
 
 
-def _render_sum(by_kind: dict[Kind, list[Result]], seed: str, sources: str) -> Iterable[str]:
-    booted, looked, killed = (by_kind[kind] for kind in (Kind.BOOTED, Kind.LOOKED, Kind.KILLED))
+def _render_sum(sets: Sequence[Found], booted: Sequence[Result]) -> Iterable[str]:
+    results = [item for found in sets for item in found.results]
+    killed, looked = ([item for item in results if item.kind is kind] for kind in (Kind.KILLED, Kind.LOOKED))
     yield "| | cuts | right | not right |\n|---|---:|---:|---:|\n"
     yield _row("powered on and followed until at rest", booted)
     yield _row("QEMU killed in the middle of a live upgrade, then the same", killed)
-    yield _row("looked at from outside only", looked)
+    yield _row("looked at from outside only", looked, right=sum(found.looked for found in sets))
     yield "\n"
-    disks = len({item.disk for item in (*booted, *looked)})
+    disks = sum(found.looked_disks + len({item.disk for item in found.results} - {""}) for found in sets)
     fates = sum_fates(booted)
     lost = sum(1 for item in booted if item.lost_entry)
     again = [item for item in (*booted, *killed) if item.went_on is not None]
@@ -122,7 +125,11 @@ def _render_sum(by_kind: dict[Kind, list[Result]], seed: str, sources: str) -> I
     repeated = sum(1 for item in (*booted, *killed) if item.is_repeated)
     if repeated:
         yield f"Cuts that were followed once more, and count as they came out then: {repeated}.\n\n"
-    yield f"Seed `{seed}`, sources `{sources}`.\n\n"
+    yield "| seed | sources | powered on |\n|---|---|---:|\n"
+    for found in sets:
+        count = sum(1 for item in found.results if item.kind is not Kind.LOOKED)
+        yield f"| `{found.seed}` | `{found.sources}` | {count} |\n"
+    yield "\n"
 
 
 def _fill(*words: str) -> str:
@@ -133,9 +140,11 @@ def _list(counted: dict[str, int]) -> str:
     return ", ".join(f"{count} {name}" for name, count in counted.items()) or "none"
 
 
-def _row(what: str, results: Sequence[Result]) -> str:
+def _row(what: str, results: Sequence[Result], right: int = 0) -> str:
+    """Return a row for ``results``, and ``right`` more that were right."""
     failed = sum(1 for item in results if item.problems)
-    return f"| {what} | {len(results)} | {len(results) - failed} | {failed} |\n"
+    count = len(results) + right
+    return f"| {what} | {count} | {count - failed} | {failed} |\n"
 
 
 def _render_phases(booted: Sequence[Result]) -> Iterable[str]:
@@ -153,14 +162,14 @@ def _render_phases(booted: Sequence[Result]) -> Iterable[str]:
         yield "\n"
 
 
-def _render_failures(results: Sequence[Result]) -> Iterable[str]:
-    failed = [item for item in results if item.problems]
+def _render_failures(sets: Sequence[Found]) -> Iterable[str]:
+    failed = [(found.seed, item) for found in sets for item in found.results if item.problems]
     yield "## What was not right\n\n"
     if not failed:
         yield "Nothing.\n\n"
-    for item in failed:
+    for seed, item in failed:
         said = "; ".join(problem.splitlines()[0] for problem in item.problems)
-        yield f"- `{item.name}` ({item.kind}, in `{item.phase}`, entry {item.position}): {said}\n"
+        yield f"- `{seed} {item.name}` ({item.kind}, in `{item.phase}`, entry {item.position}): {said}\n"
     if failed:
         yield "\n"
 
@@ -171,5 +180,5 @@ def _render_repeat(seed: str) -> Iterable[str]:
     yield "    make campaign NEW=1     record the sources as they are now, and begin anew\n"
     yield "    .venv/bin/python -m tests.lab.campaign --repeat a_to_b 17     one cut once more\n\n"
     yield f"Cut 17 of a recording is drawn by chance from the seed `{seed} a_to_b 17`, so that it is\n"
-    yield "always the same one of the same recording. Recordings and results (`results.jsonl`, a line for\n"
-    yield "each cut) are kept in `.cache/lab/campaign`.\n\n"
+    yield "always the same one of the same recording. Recordings are kept in `.cache/lab/campaign`,\n"
+    yield "results in `docs/reliability`, a file for each seed: those of several days add up.\n\n"

@@ -82,15 +82,16 @@ def load(path: Path) -> list[Result]:
             values = json.loads(line)
         except ValueError:
             continue
-        result = _parse(values)
+        result = parse_result(values)
         found[result.kind, result.name] = result
     return list(found.values())
 
 
-def _parse(values: dict[str, Any]) -> Result:
+def parse_result(values: dict[str, Any]) -> Result:
+    """Return what a line of JSON says; what it leaves out is as by default."""
     changed: dict[str, Any] = {"kind": Kind(values["kind"])}
     for name in ("problems", "boots"):
-        changed[name] = tuple(values[name])
+        changed[name] = tuple(values.get(name, ()))
     return Result(**{**values, **changed})
 
 
