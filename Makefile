@@ -7,7 +7,7 @@ LOCK := .venv/bin/uv pip compile --quiet --universal --python-version 3.11 --gen
 	--no-emit-index-url --no-header --no-annotate $(if $(UPGRADE),--upgrade) pyproject.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test quick check schemas mutants fuzz bench rollout coverage lab lab-full campaign fresh fmt lock clean
+.PHONY: help setup demo test quick check schemas manual mutants fuzz bench rollout coverage lab lab-full campaign fresh fmt lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -25,16 +25,20 @@ test: check ## Run everything: check, the quick tests, then the slow ones
 quick: setup ## Run the quick tests only
 	$(PYTEST) -m "not slow"
 
-check: setup ## Check format, lint, types, GRUB scripts, import rules and schemas
+check: setup ## Check format, lint, types, GRUB scripts, import rules, schemas and man pages
 	.venv/bin/ruff format --check .
 	.venv/bin/ruff check .
 	.venv/bin/mypy
 	for script in grub/*.cfg; do grub-script-check "$$script" || { echo "in $$script" >&2; exit 1; }; done
 	.venv/bin/lint-imports --no-logo
 	$(PYTHON) -m tests.schemas --check
+	$(PYTHON) -m tests.manual --check
 
 schemas: setup ## Write schemas/ anew from the models
 	$(PYTHON) -m tests.schemas
+
+manual: setup ## Write the man pages anew from the help
+	$(PYTHON) -m tests.manual
 
 mutants: setup ## Break the code on purpose and see that the tests notice
 	$(PYTHON) -m tests.mutants

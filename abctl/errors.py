@@ -31,6 +31,9 @@ A message is one sentence that names the thing and says what to do. ``docs/error
     |   +-- BadKey                  63   a signing key that cannot be used
     |   +-- BadTree                 64   what an image is to be made of cannot be used
     |   +-- BadRecipe               65   the recipe of an image is wrong
+    |   +-- BadIdentity             66   a MAC address, prefix, node-id or other part of an identity is wrong
+    |   +-- BadFirewall             67   a firewall policy, or a file that fills one of its sets, is wrong
+    |   +-- AgentRefused            68   the agent of a host refuses what it was asked
     +-- BadRelease                   what was offered is not a sound release
     |   +-- BadManifest             30
     |   +-- BadArchive              31
@@ -50,10 +53,19 @@ A message is one sentence that names the thing and says what to do. ``docs/error
     +-- WriteProblem                 the target disk does not do what it should
     |   +-- WriteFailed             50
     |   +-- ReadBackMismatch        51
+    +-- GuestProblem                 the guest is not as it should be
+    |   +-- BadGuest                70   guest.toml is wrong
+    |   +-- GuestUnfit              71   the machine lacks what the guest needs
+    |   +-- NoHypervisor            72   libvirt is not there, or does not answer
+    |   +-- ForeignDomain           73   a domain with the guest's name or UUID is not abctl's
+    |   +-- GuestNotReady           74   the guest did not say that it is healthy
+    |   +-- GuestNotRunning         75   there is no running guest
+    |   +-- GuestFellBack           76   the guest went back to its other slot set
+    |   +-- DeviceProblem           77   a USB device is not there, or attached already
     +-- Interrupted                130   Ctrl-C or SIGTERM
 
-Exit code 2 is a wrong command line; 3 is `disk check` having found differences, or `health` a
-required check that failed.
+Exit code 2 is a wrong command line; 3 is `disk check` or `firewall diff` having found differences, `doctor`
+a fault, or `health` a required check that failed.
 """
 
 
@@ -315,6 +327,33 @@ class BadRecipe(Refused):
     exit_code = 65
 
 
+class BadIdentity(Refused):
+    """A part of the identity that a host was told, or that was asked for, is wrong.
+
+    What to do: mend what the sentence names; 'abctl identity show' says what the host goes by.
+    """
+
+    exit_code = 66
+
+
+class BadFirewall(Refused):
+    """A firewall policy, or a file that fills one of its sets, is wrong.
+
+    What to do: mend what the sentence names; 'abctl firewall check' reads it without loading it.
+    """
+
+    exit_code = 67
+
+
+class AgentRefused(Refused):
+    """The agent of a host does not do what it was asked.
+
+    What to do: read its reason; [agent] in the config.toml of that host says who may ask what.
+    """
+
+    exit_code = 68
+
+
 class BadRelease(AbctlError):
     """What was offered is not a sound release."""
 
@@ -471,6 +510,83 @@ class ReadBackMismatch(WriteProblem):
     """
 
     exit_code = 51
+
+
+class GuestProblem(AbctlError):
+    """The guest is not as it should be."""
+
+
+class BadGuest(GuestProblem):
+    """The description of the guest is missing or wrong.
+
+    What to do: mend the fields of guest.toml that the sentence names; 'abctl guest xml' reads it without
+    starting anything.
+    """
+
+    exit_code = 70
+
+
+class GuestUnfit(GuestProblem):
+    """The machine lacks what the guest needs: processors, memory, a disk, a bridge, firmware, KVM.
+
+    What to do: give the machine what is missing, or ask for less in guest.toml.
+    """
+
+    exit_code = 71
+
+
+class NoHypervisor(GuestProblem):
+    """libvirt is not installed, or its daemon does not answer.
+
+    What to do: install libvirt-daemon-system and python3-libvirt, and start libvirtd.
+    """
+
+    exit_code = 72
+
+
+class ForeignDomain(GuestProblem):
+    """A domain with the guest's name or UUID was not made by abctl, which leaves it alone.
+
+    What to do: remove or rename that domain, or give the guest another name and UUID in guest.toml.
+    """
+
+    exit_code = 73
+
+
+class GuestNotReady(GuestProblem):
+    """The guest did not say that it is healthy, or said that it is not.
+
+    What to do: read what it said last with 'abctl guest console --log'.
+    """
+
+    exit_code = 74
+
+
+class GuestNotRunning(GuestProblem):
+    """There is no running guest.
+
+    What to do: start it with 'abctl guest start'.
+    """
+
+    exit_code = 75
+
+
+class GuestFellBack(GuestProblem):
+    """The guest did not get healthy with its new release, and runs the one before.
+
+    What to do: 'abctl guest status' says why; install a mended release.
+    """
+
+    exit_code = 76
+
+
+class DeviceProblem(GuestProblem):
+    """A USB device is not plugged in, or the guest has it already, or has it not.
+
+    What to do: look at 'lsusb' on the host.
+    """
+
+    exit_code = 77
 
 
 class Interrupted(AbctlError):

@@ -13,7 +13,7 @@ ends with the exit code of its kind. Made from `abctl/errors.py` by `make schema
 | 0 | done |
 | 1 | a fault in abctl itself; `--debug` shows where |
 | 2 | a wrong command line |
-| 3 | `abctl disk check` found differences, or a required check of `abctl health` failed |
+| 3 | `disk check` or `firewall diff` found differences, `doctor` a fault, or a check of `health` failed |
 """
 
 

@@ -13,10 +13,15 @@ from pydantic import BaseModel, TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode
 
 from abctl.cli import (
+    agent_jobs,
     progress_json,
     report,
     report_disk,
+    report_explain,
+    report_firewall,
+    report_guest,
     report_health,
+    report_identity,
     report_images,
     report_offers,
     report_published,
@@ -27,6 +32,10 @@ from abctl.core.config import Config
 from abctl.core.layout_file import LayoutForm
 from abctl.core.recipe import Recipe
 from abctl.core.release import Manifest
+from abctl.core.settings import Settings
+from abctl.firewall.form import PolicyForm
+from abctl.vm.description import Description
+from tests import agent_forms
 from tests.errors_page import make_errors_page
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -37,12 +46,24 @@ INPUTS: dict[str, type[BaseModel]] = {
     "layout": LayoutForm,
     "config": Config,
     "recipe": Recipe,
+    "firewall-policy": PolicyForm,
+    "settings": Settings,
+    "guest": Description,
+    "agent-request": agent_forms.REQUEST,
+    "agent-answer": agent_forms.ANSWER,
 }
 OUTPUTS: dict[str, type[report.Report]] = {
     "status": report.StatusReport,
     "history": report.HistoryReport,
     "evidence": report.EvidenceReport,
+    "explain": report_explain.ExplainReport,
+    "doctor": report_explain.DoctorReport,
     "health": report_health.HealthReport,
+    "guest-status": report_guest.GuestReport,
+    "guest-done": report_guest.GuestDoneReport,
+    "agent-jobs": agent_jobs.JobsReport,
+    "identity": report_identity.IdentityReport,
+    "identity-applied": report_identity.AppliedReport,
     "rehearse": report.RehearseReport,
     "plan": report_upgrade.PlanReport,
     "install": report_upgrade.InstallReport,
@@ -58,6 +79,11 @@ OUTPUTS: dict[str, type[report.Report]] = {
     "release": report_published.ReleaseReport,
     "audit": report_published.AuditReport,
     "offers": report_offers.OffersReport,
+    "firewall": report_firewall.FirewallReport,
+    "firewall-check": report_firewall.FirewallCheckReport,
+    "firewall-apply": report_firewall.FirewallApplyReport,
+    "firewall-diff": report_firewall.FirewallDiffReport,
+    "firewall-explain": report_firewall.FirewallExplainReport,
 }
 # A line each, of a stream.
 LINES: dict[str, Any] = {"progress": progress_json.ProgressLine}

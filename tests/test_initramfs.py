@@ -27,6 +27,7 @@ def stage(tmp_path: Path) -> Stage:
     stage = Stage(tmp_path)
     (tmp_path / "bin").symlink_to("programs")
     (tmp_path / "sbin").symlink_to("programs")
+    (tmp_path / "scripts").symlink_to(INITRAMFS / "scripts")
     (tmp_path / "usr/lib/abctl").mkdir(parents=True)
     for program in ("dd", "timeout"):
         (tmp_path / "usr/lib/abctl" / program).symlink_to(f"/usr/bin/{program}")
@@ -175,7 +176,9 @@ def test_outside_a_trial_only_the_memory_for_panics_is_loaded(stage: Stage, shel
     assert (stage.root / "dev/watchdog0").read_text() == ""
 
 
-@pytest.mark.parametrize("script", [MARK, EARLY, INITRAMFS / "hooks/abctl"])
+@pytest.mark.parametrize(
+    "script", [MARK, EARLY, INITRAMFS / "scripts/local-bottom/abctl", INITRAMFS / "hooks/abctl"]
+)
 def test_initramfs_tools_is_told_that_nothing_comes_first(
     stage: Stage, shell: tuple[str, ...], script: Path
 ) -> None:

@@ -36,7 +36,12 @@ from abctl.errors import BadLayout, BadManifest, DoesNotFit
 from abctl.host.check_files import Done
 from abctl.update.install import Installed
 from tests import schemas, stories, trials
+from tests.agent_forms import list_jobs_report
 from tests.errors_page import explain, has_own_code, list_errors
+from tests.explanations import list_explain_reports
+from tests.firewall_reports import list_firewall_reports
+from tests.guest_reports import list_guest_reports
+from tests.identity_reports import list_identity_reports
 from tests.published_reports import list_published_reports
 from tests.stories import host_of, status_of
 from tests.test_draw import describe as describe_layout
@@ -144,6 +149,7 @@ def _reports() -> Iterator[tuple[str, Report]]:
     tried.fall_back()
     yield "status", tried.status([trials.DISK_FULL])
     yield "evidence", describe_evidence(tried.kept, None, disk=None)
+    yield from list_guest_reports(status_of(stories.STORIES[0]()))
     done = [
         Done(judge("net", "exit code 1", required=True), ("no link",)),
         Done(judge("fan", None, required=False)),
@@ -202,6 +208,10 @@ def _reports() -> Iterator[tuple[str, Report]]:
         ),
     )
     yield from list_published_reports()
+    yield from list_explain_reports()
+    yield from list_firewall_reports()
+    yield from list_identity_reports()
+    yield "agent-jobs", list_jobs_report()
     yield "offers", make_offers()
     yield "offers", make_offers(disk="host.img", clock=None, recalled=None, upgrade=None, version=None)
 
@@ -227,6 +237,7 @@ def _spoil(value: Any) -> Iterator[Any]:
             yield from ([*value[:index], spoiled, *value[index + 1 :]] for spoiled in _spoil(item))
 
 
+@pytest.mark.slow
 def test_a_schema_refuses_every_report_with_a_field_missing_added_or_of_another_type() -> None:
     tried = {}
     for name, report in _reports():

@@ -23,9 +23,15 @@ A, B = SlotName.A, SlotName.B
 OURS = sorted(path.name for path in UNITS.glob("abctl-*"))
 # As `systemd-analyze security` counts; docs/units.md says why the health service stands above 2.5.
 EXPOSURE_MAX = {
+    "abctl-agent.service": 2.0,
     "abctl-deadline.service": 2.2,
     "abctl-failed.service": 2.2,
+    "abctl-firewall.service": 2.2,
+    "abctl-guest.service": 2.5,
     "abctl-health.service": 6.7,
+    "abctl-identity.service": 2.2,
+    "abctl-job@.service": 3.4,
+    "abctl-metrics.service": 1.6,
     "abctl-settle.service": 1.8,
     "abctl-watchdog.service": 1.8,
 }
@@ -100,7 +106,9 @@ def test_systemd_has_nothing_to_say_against_the_units(tree: Path) -> None:
     mounts = [path.name for path in (tree / "etc/systemd/system").glob("*.mount")]
     assert len(mounts) == 6
     verdict = analyze(
-        tree, "verify", "--man=no", *OURS, *mounts, "emergency.service", "rescue.service", "multi-user.target"
+        tree,
+        *("verify", "--man=no", *OURS, *mounts, "etc-hostname.mount"),
+        *("emergency.service", "rescue.service", "multi-user.target"),
     )
     assert (verdict.stdout + verdict.stderr, verdict.returncode) == ("", 0)
 
@@ -133,7 +141,7 @@ def test_what_a_unit_runs_is_there_and_executable() -> None:
         *(FILES / "usr/sbin").iterdir(),
         *INITRAMFS.rglob("abctl"),
     ]
-    assert len(scripts) == 8
+    assert len(scripts) == 9
     assert [script for script in scripts if not os.access(script, os.X_OK)] == []
 
 
@@ -145,7 +153,11 @@ def test_no_file_is_a_link() -> None:
 def test_each_unit_is_started_by_something() -> None:
     wants = "".join(path.read_text() for path in UNITS.glob("*.target.d/*.conf"))
     wanted = {word for line in wants.splitlines() if line.startswith("Wants=") for word in line[6:].split()}
-    assert wanted == {"abctl-settle.service", "abctl-health.service", DEADLINE_TIMER, WATCHDOG}
+    assert wanted == {
+        *("abctl-settle.service", "abctl-health.service", DEADLINE_TIMER, WATCHDOG),
+        *("abctl-identity.service", "abctl-metrics.timer", "abctl-agent.service"),
+        *("abctl-guest.service", "abctl-firewall.service"),
+    }
     assert read_unit(UNITS / "abctl-health.service")["Unit"]["OnFailure"] == "abctl-failed.service"
 
 

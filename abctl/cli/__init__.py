@@ -11,6 +11,7 @@ import click
 
 from abctl.cli.failure import Interruption, explain
 from abctl.cli.lazy import LazyGroup
+from abctl.cli.options import complete_slot_set
 from abctl.cli.wiring import Target
 from abctl.core.slot import SlotName
 
@@ -19,8 +20,13 @@ _COMMANDS = {
     "status": "abctl.cli.look:status",
     "history": "abctl.cli.look:history",
     "evidence": "abctl.cli.look:evidence",
+    "explain": "abctl.cli.explaining:explain",
+    "doctor": "abctl.cli.doctor:doctor",
     "rehearse": "abctl.cli.look:rehearse",
     "health": "abctl.cli.health:health",
+    "agent": "abctl.cli.agent:agent",
+    "identity": "abctl.cli.identity:identity",
+    "metrics": "abctl.cli.metrics:metrics",
     "check": "abctl.cli.check:check",
     "upgrade": "abctl.cli.upgrade:upgrade",
     "confirm": "abctl.cli.admin:confirm",
@@ -30,6 +36,8 @@ _COMMANDS = {
     "settle": "abctl.cli.admin:settle",
     "adopt": "abctl.cli.adopt:adopt",
     "disk": "abctl.cli.disk:disk",
+    "firewall": "abctl.cli.firewall:firewall",
+    "guest": "abctl.cli.guest:guest",
     "release": "abctl.cli.release:release",
     "build": "abctl.cli.build:build",
 }
@@ -53,6 +61,7 @@ _COMMANDS = {
     "--booted",
     type=click.Choice(list(SlotName), case_sensitive=False),
     metavar="A|B",
+    shell_complete=complete_slot_set,
     help="With --disk: the slot set that runs there, as a virtual host knows it (default: none runs).",
 )
 @click.option(

@@ -2,6 +2,8 @@
 
 import click
 
+from abctl.cli.complete import complete_refused
+from abctl.cli.options import complete_slot_set
 from abctl.cli.standing import refresh_motd
 from abctl.cli.wiring import Machine, Target, open_machine
 from abctl.core.events import Allow, Confirm, MarkBad, RollBack
@@ -68,7 +70,11 @@ def _reboot_or_say(machine: Machine, wanted: SlotName, reboot: bool) -> None:
 
 @click.command("mark-bad", short_help="Say that a slot set is not to be used.")
 @click.argument(
-    "slot_set", type=click.Choice(list(SlotName), case_sensitive=False), metavar="[A|B]", required=False
+    "slot_set",
+    type=click.Choice(list(SlotName), case_sensitive=False),
+    metavar="[A|B]",
+    required=False,
+    shell_complete=complete_slot_set,
 )
 @click.option("--reason", default="marked bad by an admin", help="Kept, and shown in status.")
 @click.pass_obj
@@ -95,7 +101,7 @@ def mark_bad(target: Target, slot_set: SlotName | None, reason: str) -> None:
 
 
 @click.command(short_help="Take back the refusal of a version.")
-@click.argument("version")
+@click.argument("version", shell_complete=complete_refused)
 @click.pass_obj
 def allow(target: Target, version: str) -> None:
     """Take back the refusal of VERSION, so that it may be installed again.

@@ -47,17 +47,18 @@ class Choice(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Unsigned:
-    """A release that nobody signed: an admin says which bytes are the right ones."""
+    """A release that nobody signed: ``who`` says which bytes are the right ones."""
 
     target: Target
     source: str
     sha256: Digest
     fetch: FetchOptions
+    who: str = "an admin"
 
     def pick(self, machine: Machine, on_progress: OnProgress, *, remember: bool) -> Picked:
         check_unsigned_allowed(self.target)
         offer = locate(self.source, self.sha256, self.fetch.make_fetching(on_progress))
-        return Picked((offer,), self.source, "not signed: an admin gave its SHA-256")
+        return Picked((offer,), self.source, f"not signed: {self.who} gave its SHA-256")
 
 
 @dataclass(frozen=True, slots=True)

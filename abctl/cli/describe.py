@@ -1,7 +1,7 @@
 """Make the reports of the host's state from core values. Nothing here looks at a host."""
 
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Protocol
 
 from abctl.cli.describe_evidence import describe_checks, describe_trial
 from abctl.cli.report import (
@@ -24,12 +24,14 @@ from abctl.cli.sentences import (
     name_slot_set,
     plural,
     say_entry,
+    say_kernels,
     say_next_boot,
     say_outcome,
     say_why,
     target_of,
 )
 from abctl.cli.verdict import Scene, judge
+from abctl.core.advice import Prompt
 from abctl.core.bootenv import (
     MAX_ATTEMPTS,
     UNSETTLED_MAX,
@@ -41,8 +43,10 @@ from abctl.core.bootenv import (
     Why,
     next_boot,
 )
+from abctl.core.contents import Contents
 from abctl.core.evidence import TrialEvidence
 from abctl.core.health import CheckResult
+from abctl.core.holder import Holder
 from abctl.core.machine import Host, find_ended_trial
 from abctl.core.record import Entry, Happened, Record
 from abctl.core.slot import SlotName
@@ -61,10 +65,26 @@ def describe_status(
     warnings: Sequence[str] = (),
     last_trial: TrialEvidence | None = None,
     health: Iterable[CheckResult] = (),
+    prompt: Prompt | None = None,
+    contents: Mapping[SlotName, Contents] | None = None,
+    holder: Holder | None = None,
+    lost_scripts: tuple[str, ...] | None = None,
 ) -> StatusReport:
-    """Return how a host stands; ``disk`` is None for the running one, ``reading`` is of ``files``."""
+    """Return how a host stands; ``disk`` is None for the running one, ``reading`` is of ``files``.
+
+    ``contents`` is what a look into the slot sets showed, where there was one; ``holder`` works on it now.
+    """
     failing = tuple(health)
-    scene = Scene(host, reading, files, disk, failing)
+    scene = Scene(
+        host,
+        reading,
+        files,
+        prompt or Prompt(disk, host.running.kernel),
+        failing,
+        contents or {},
+        holder,
+        lost_scripts,
+    )
     finding = judge(scene)
     running = host.running
     return StatusReport(
@@ -78,7 +98,7 @@ def describe_status(
         primary=host.env.primary,
         trial=_describe_trial(host, reading.origin),
         slot_sets={name: _describe_slot_set(host, name, reading.origin) for name in SlotName},
-        next_boot=describe_next_boot(host, files),
+        next_boot=describe_next_boot(host, files, contents),
         last_upgrade=_describe_last_upgrade(host),
         last_trial=describe_trial(last_trial, few=True) if last_trial else None,
         health=describe_checks(failing),
@@ -124,11 +144,16 @@ def _describe_slot_set(host: Host, name: SlotName, origin: Origin) -> SlotSetRep
     )
 
 
-def describe_next_boot(host: Host, files: EnvFiles) -> NextBootReport:
+def describe_next_boot(
+    host: Host, files: EnvFiles, contents: Mapping[SlotName, Contents] | None = None
+) -> NextBootReport:
     """Return what the next power-on does with ``files``."""
     boot = next_boot(files)
     return NextBootReport(
-        slot_set=boot.slot_set, second=boot.second, why=boot.why, sentence=say_next_boot(host, files, boot)
+        slot_set=boot.slot_set,
+        second=boot.second,
+        why=boot.why,
+        sentence=say_next_boot(host, files, boot) + say_kernels(host.env, boot, contents or {}),
     )
 
 
@@ -200,22 +225,34 @@ def _describe_entry(entry: Entry) -> EntryReport:
 # --- rehearse ---------------------------------------------------------------------------------------
 
 
+class PowerOn(Protocol):
+    """What a power-on did, or would do."""
+
+    @property
+    def booted(self) -> SlotName | None: ...
+
+    @property
+    def why(self) -> Why: ...
+
+
 def describe_rehearsal(
     env: BootEnv, boots: Iterable["PoweredOn"], *, disk: str | None = None
 ) -> RehearseReport:
     """Return a rehearsal: ``boots`` is what GRUB did at one power-on after the other, nobody confirming."""
     done = tuple(boots)
-    last = done[-1] if done else None
-    is_settled = last is not None and last.booted is not None and last.why in _LASTING
     return RehearseReport(
         disk=disk,
         boots=tuple(_describe_boot(env, number, boot) for number, boot in enumerate(done, 1)),
-        settles_on=last.booted if last and is_settled else None,
-        sentence=_say_rehearsal(env, done, is_settled),
+        settles_on=done[-1].booted if _is_settled(done) else None,
+        sentence=say_rehearsal(env, done),
     )
 
 
 _LASTING = (Why.PRIMARY, Why.FALLBACK, Why.LOST, Why.NO_KERNEL, Why.UNSETTLED)
+
+
+def _is_settled(boots: Sequence[PowerOn]) -> bool:
+    return bool(boots) and boots[-1].booted is not None and boots[-1].why in _LASTING
 
 
 def _describe_boot(env: BootEnv, number: int, boot: "PoweredOn") -> BootReport:
@@ -248,11 +285,12 @@ def _say_boot(env: BootEnv, boot: "PoweredOn") -> str:
     return f"boots slot set {name}, {reason}"
 
 
-def _say_rehearsal(env: BootEnv, boots: tuple["PoweredOn", ...], is_settled: bool) -> str:
+def say_rehearsal(env: BootEnv, boots: Sequence[PowerOn]) -> str:
+    """Return what power-ons come to where nobody confirms."""
     if any(boot.booted is None for boot in boots):
         return "this disk does not come up by itself: install a release in a slot set that GRUB can boot"
     trials = sum(boot.why is Why.TRIAL for boot in boots)
-    if not is_settled or boots[-1].booted is None:
+    if not _is_settled(boots) or boots[-1].booted is None:
         return f"after {plural(len(boots), 'power-on')} the trial is not over yet"
     last = name_slot_set(env, boots[-1].booted)
     if not trials:

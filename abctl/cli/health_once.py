@@ -1,6 +1,6 @@
 """All checks once, as a report."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -9,12 +9,14 @@ from abctl.cli.report_health import CheckDoneReport, HealthReport, ServiceReport
 from abctl.cli.sentences import format_time
 from abctl.cli.wiring import Target, open_machine
 from abctl.core.events import Running
+from abctl.core.health import CheckResult
 from abctl.core.health_state import HealthState
 from abctl.core.slot import SlotName
 from abctl.errors import AbctlError
 from abctl.host.check_files import Done
 from abctl.host.checks import Round, Scene
 from abctl.host.config import DEFAULT_FOLDER
+from abctl.host.firewall_files import has_firewall
 from abctl.host.health_file import read_health
 from abctl.update.operate import observe
 
@@ -25,7 +27,13 @@ def check_once(target: Target) -> HealthReport:
     try:
         with open_machine(target, write=False) as machine:
             trial = running_trial(observe(machine.ports).host)
-            scene = Scene(read_policy(folder), lambda: machine.ports.running, lambda: trial, config=folder)
+            scene = Scene(
+                read_policy(folder),
+                lambda: machine.ports.running,
+                lambda: trial,
+                config=folder,
+                more=list_more(folder),
+            )
             return run_scene(scene, machine.ports.running, trial)
     except AbctlError as error:
         return run_scene(blind_scene(folder, error), Running(), None)
@@ -37,7 +45,16 @@ def blind_scene(folder: Path, error: AbctlError) -> Scene:
     def fail() -> NoReturn:
         raise error
 
-    return Scene(read_policy(folder), fail, config=folder)
+    return Scene(read_policy(folder), fail, config=folder, more=list_more(folder))
+
+
+def list_more(folder: Path) -> tuple[tuple[str, Callable[[], CheckResult]], ...]:
+    """Return the checks of what this host has beyond its slot sets."""
+    if not has_firewall(folder):
+        return ()
+    from abctl.cli.firewall_standing import CHECK, check_firewall  # noqa: PLC0415
+
+    return ((CHECK, lambda: check_firewall(folder)),)
 
 
 def run_scene(scene: Scene, running: Running, trial: SlotName | None) -> HealthReport:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from abctl.cli.health_host import LiveSurroundings, is_trial_boot, read_policy, reboot, tell
-from abctl.cli.health_once import blind_scene
+from abctl.cli.health_once import blind_scene, list_more
 from abctl.cli.standing import refresh_motd
 from abctl.cli.wiring import Machine, Target, lock_machine, open_machine
 from abctl.core.health import HealthPolicy
@@ -90,6 +90,7 @@ def _watch(service: Service, machine: Machine, policy: HealthPolicy) -> None:
         service.paths,
         service.config,
         lambda: Systemd(service.run),
+        more=list_more(service.config),
     )
     host = LiveSurroundings(
         machine,
@@ -134,7 +135,13 @@ def _pause(service: Service, seconds: float) -> None:
 def _tell_blind(service: Service, error: AbctlError) -> None:
     scene = blind_scene(service.config, error)
     scene = Scene(
-        scene.policy, scene.running, scene.trial, service.paths, service.config, lambda: Systemd(service.run)
+        scene.policy,
+        scene.running,
+        scene.trial,
+        service.paths,
+        service.config,
+        lambda: Systemd(service.run),
+        more=scene.more,
     )
     done = Round(scene, tick=service.notifier.ping).run(scene.policy.check_timeout)
     results = tuple(item.result for item in done)

@@ -33,7 +33,7 @@ def status(target: Target, as_json: bool) -> None:
       abctl --disk host.img status --json
     """
     with open_machine(target, write=False) as machine:
-        report = report_status(machine, target.name)
+        report = report_status(machine, target.name, target.prompt)
     show(report, render_status, as_json=as_json)
 
 

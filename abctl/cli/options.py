@@ -1,10 +1,17 @@
 """Options and arguments that several commands share."""
 
 import click
+from click.shell_completion import CompletionItem
 
+from abctl.core.slot import SlotName
 from abctl.core.units import Bytes, Digest, Version, parse_digest, parse_size, parse_version
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON; the schema is in schemas/.")
+
+
+def complete_slot_set(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Return the slot sets that begin as the word does, however it is written."""
+    return [CompletionItem(name.value) for name in SlotName if name.startswith(incomplete.upper())]
 
 
 class SizeType(click.ParamType):  # type: ignore[type-arg]

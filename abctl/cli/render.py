@@ -34,9 +34,9 @@ _WORDS = {
 
 def render_status(report: StatusReport, style: Style) -> str:
     """Return the status on one screen: is it all right, what comes next, what to do; then the details."""
-    lines = [*_headline(report, style), ""]
+    lines = [*render_headline(report.verdict, report.headline, style), ""]
     lines += paragraph("Next boot", sentence(report.next_boot.sentence), style)
-    lines += _advice(report.advice, style)
+    lines += render_advice(report.advice, style)
     lines += ["", *_slot_sets(report, style)]
     said = frozenset(item.why for item in report.slot_sets.values())
     refused = _refused(report.refused, style, said)
@@ -52,15 +52,15 @@ def _evidence_command(report: StatusReport) -> str:
     return f"abctl --disk {shlex.quote(report.disk)} evidence" if report.disk else "abctl evidence"
 
 
-def _headline(report: StatusReport, style: Style) -> list[str]:
-    word = _WORDS[report.verdict]
+def render_headline(verdict: Verdict, headline: str, style: Style) -> list[str]:
+    word = _WORDS[verdict]
     paint = {Verdict.OK: style.good, Verdict.TRIAL: style.warn, Verdict.ATTENTION: style.warn}.get(
-        report.verdict, style.bad
+        verdict, style.bad
     )
-    return paragraph(paint(word), sentence(report.headline), style, paint_width=len(word))
+    return paragraph(paint(word), sentence(headline), style, paint_width=len(word))
 
 
-def _advice(advice: Sequence[Advice], style: Style) -> Iterator[str]:
+def render_advice(advice: Sequence[Advice], style: Style) -> Iterator[str]:
     """Yield what to do; the commands stand in one column where there is room, else on lines of their own."""
     if not advice:
         return

@@ -3,6 +3,7 @@
 A sentence starts in lower case and has no full stop, so that it can stand behind a label or another one.
 """
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from abctl.core.bootenv import (
@@ -17,6 +18,7 @@ from abctl.core.bootenv import (
     Why,
     choose_copy,
 )
+from abctl.core.contents import Contents
 from abctl.core.machine import Host, find_ended_trial
 from abctl.core.record import Entry, Happened, Record
 from abctl.core.slot import SlotName
@@ -172,6 +174,19 @@ def _way_out(env: BootEnv, boot: NextBoot) -> str:
     if boot.second:
         return f"; if its kernel cannot be loaded, {name_slot_set(env, boot.second)}"
     return f"; nothing else can be booted, for {boot.slot_set.other} is empty"
+
+
+def say_kernels(env: BootEnv, boot: NextBoot, contents: Mapping[SlotName, Contents]) -> str:
+    """Return what to add where GRUB's first choice is known to hold no kernel, else nothing."""
+    if _may_hold_kernel(boot.slot_set, contents):
+        return ""
+    if boot.second and _may_hold_kernel(boot.second, contents):
+        return f"; {boot.slot_set} holds no kernel, so it is {name_slot_set(env, boot.second)} that starts"
+    return f"; {boot.slot_set} holds no kernel, so nothing starts"
+
+
+def _may_hold_kernel(name: SlotName, contents: Mapping[SlotName, Contents]) -> bool:
+    return name not in contents or contents[name].has_kernel is not False
 
 
 # --- the past ---------------------------------------------------------------------------------------

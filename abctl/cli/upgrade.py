@@ -1,17 +1,21 @@
 """upgrade: fetch, prove and write a release, and put it on trial."""
 
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import TextIO
 
 import click
 
 from abctl.cli.check import repository_options
 from abctl.cli.choice import Choice, Picked, Signed, Unsigned
+from abctl.cli.complete import complete_release
 from abctl.cli.describe_upgrade import describe_install, describe_plan, describe_refused_plan
 from abctl.cli.fetching import FetchOptions, fetching_options
 from abctl.cli.options import SizeType, json_option, sha256_option
 from abctl.cli.progress import Ending, Form, choose_form, frame_progress, progress_options, show_progress
 from abctl.cli.render import render_install, render_plan
+from abctl.cli.report_upgrade import InstallReport
 from abctl.cli.show import show
 from abctl.cli.wiring import Machine, Target, open_machine
 from abctl.core.consider import Reason
@@ -26,7 +30,7 @@ from abctl.update.write import Wishes
 
 
 @click.command(short_help="Install a release and put it on trial.")
-@click.argument("what", metavar="[VERSION | SOURCE]", required=False)
+@click.argument("what", metavar="[VERSION | SOURCE]", required=False, shell_complete=complete_release)
 @sha256_option
 @repository_options
 @click.option("--dry-run", is_flag=True, help="Only show the plan, or the reason for refusing.")
@@ -124,11 +128,27 @@ class _Order:
 
 
 def _upgrade(order: _Order, *, no_reboot: bool) -> None:
-    with open_machine(order.target, write=True) as machine:
+    def tell(report: InstallReport) -> None:
+        show(report, render_install, as_json=order.as_json)
+
+    carry_out(order.target, order.choice, order.wishes, (sys.stderr, order.form), tell, no_reboot=no_reboot)
+
+
+def carry_out(
+    target: Target,
+    choice: Choice,
+    wishes: Wishes,
+    progress: tuple[TextIO, Form],
+    tell: Callable[[InstallReport], None],
+    *,
+    no_reboot: bool,
+) -> None:
+    """Install what was chosen, tell it, and reboot into it where something is there to reboot."""
+    with open_machine(target, write=True) as machine:
         check_scripts(machine.grub_files())
-        with show_progress(sys.stderr, order.form) as on_progress:
-            picked = order.choice.pick(machine, on_progress, remember=True)
-            installed = _install(machine, picked, order.wishes, on_progress)
+        with show_progress(*progress) as on_progress:
+            picked = choice.pick(machine, on_progress, remember=True)
+            installed = _install(machine, picked, wishes, on_progress)
         rebooting = machine.reboot if not no_reboot else None
         report = describe_install(
             installed,
@@ -136,9 +156,9 @@ def _upgrade(order: _Order, *, no_reboot: bool) -> None:
             machine.ports.grub.read(),
             source=picked.source,
             rebooting=rebooting is not None,
-            disk=order.target.name,
+            disk=target.name,
         )
-        show(report, render_install, as_json=order.as_json)
+        tell(report)
         if rebooting:
             rebooting()
 

@@ -1,11 +1,11 @@
 """Whether a host is all right, and what an admin should do: pure, from core values."""
 
-import shlex
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 
 from abctl.cli.report import Advice, Verdict
 from abctl.cli.sentences import find_outcome_entry, name_slot_set, say_outcome
+from abctl.core.advice import Prompt
 from abctl.core.bootenv import (
     MAX_ATTEMPTS,
     UNSETTLED_MAX,
@@ -15,9 +15,14 @@ from abctl.core.bootenv import (
     Reading,
     SlotState,
     Trial,
+    Why,
 )
+from abctl.core.contents import Contents
 from abctl.core.health import CheckResult
+from abctl.core.holder import Holder
 from abctl.core.machine import Host, Settle, find_ended_trial, transition
+from abctl.core.outlook import with_room
+from abctl.core.refusing import find_refusal
 from abctl.core.slot import SlotName
 from abctl.core.units import Seconds
 
@@ -35,31 +40,43 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """What a verdict depends on; ``disk`` is None for the running host."""
+    """What a verdict depends on. ``contents`` is what a look into the slot sets showed, where there was one.
+
+    ``holder`` is another abctl that works on it at this moment, ``lost_scripts`` are those of GRUB's scripts
+    that are not there, or are not abctl's; None where nobody looked.
+    """
 
     host: Host
     reading: Reading
     files: EnvFiles
-    disk: str | None
+    prompt: Prompt = field(default_factory=Prompt)
     health: tuple[CheckResult, ...] = ()
+    contents: Mapping[SlotName, Contents] = field(default_factory=dict)
+    holder: Holder | None = None
+    lost_scripts: tuple[str, ...] | None = None
+
+    @property
+    def disk(self) -> str | None:
+        return self.prompt.disk
 
     @property
     def is_older_system(self) -> bool:
         """Whether only the older system's boot environment is there, as before the first change."""
-        return self.reading.origin is Origin.OLDER and not self.files.first and not self.files.second
+        has_copies = self.files.first or self.files.second
+        has_scripts = self.lost_scripts is not None and "grub.cfg" not in self.lost_scripts
+        return self.reading.origin is Origin.OLDER and not has_copies and not has_scripts
 
-    def command(self, arguments: str) -> str:
-        """Return exactly what an admin types."""
-        if self.disk is None:
-            return f"abctl {arguments}"
-        booted = self.host.running.kernel
-        return f"abctl --disk {shlex.quote(self.disk)}{f' --booted {booted}' if booted else ''} {arguments}"
+    def lacks_kernel(self, name: SlotName) -> bool:
+        """Whether GRUB is known to find nothing to boot in a slot set that it may choose."""
+        contents = self.contents.get(name)
+        is_empty = self.host.env[name].state is SlotState.EMPTY
+        return contents is not None and contents.has_kernel is False and not is_empty
 
     def advise(self, sentence: str, arguments: str) -> Advice:
-        return Advice(sentence=sentence, command=self.command(arguments))
+        return Advice(sentence=sentence, command=self.prompt.command(arguments))
 
     def reboot(self, sentence: str) -> Advice:
-        return Advice(sentence=sentence, command="systemctl reboot" if self.disk is None else None)
+        return Advice(sentence=sentence, command=self.prompt.on_host("systemctl reboot"))
 
     def name(self, slot_set: SlotName) -> str:
         return name_slot_set(self.host.env, slot_set)
@@ -81,7 +98,10 @@ def _find(scene: Scene) -> Iterator[Finding]:
     yield from _find_mixed(scene)
     yield from _find_lost(scene)
     yield from _find_settling(scene)
+    yield from _find_busy(scene)
     yield from _find_trial(scene)
+    yield from _find_lost_scripts(scene)
+    yield from _find_hollow(scene)
     yield from _find_primary(scene)
     yield from _find_other(scene)
     yield from _find_unhealthy(scene)
@@ -103,17 +123,22 @@ def _find_lost(scene: Scene) -> Iterator[Finding]:
 
 def _find_settling(scene: Scene) -> Iterator[Finding]:
     """Something ended by itself and is not recorded yet."""
-    after, effects = transition(_at_first_generation(scene.host), Settle(Seconds(0)))
+    after, effects = transition(with_room(scene.host), Settle(Seconds(0)))
     if not effects or not after.record.entries:
         return
     what = say_outcome(after) or "a trial ended"
     yield Finding(Verdict.ATTENTION, what, (scene.advise("record how it ended", "settle"),))
 
 
-def _at_first_generation(host: Host) -> Host:
-    """Return the same host with room for the next generation, which a damaged one may not have."""
-    running = replace(host.running, generation=None if host.why else 0)
-    return replace(host, env=replace(host.env, generation=1), running=running)
+def _find_busy(scene: Scene) -> Iterator[Finding]:
+    """Another abctl is at work, or was stopped in the middle of it and keeps all others out."""
+    holder = scene.holder
+    if holder and holder.stopped:
+        advice = scene.advise("see how to let it go on", "doctor")
+        what = f"{_base(scene)}, but {holder.sentence} was stopped in the middle of its work"
+        yield Finding(Verdict.ATTENTION, what, (advice,))
+    elif holder:
+        yield Finding(Verdict.OK, f"{_base(scene)}; {holder.sentence} works on it at this moment")
 
 
 def _find_trial(scene: Scene) -> Iterator[Finding]:
@@ -141,6 +166,66 @@ def _running_trial(scene: Scene, trial: Trial, release: str) -> Finding:
         scene.advise("if it does not, go back", "rollback --reboot" if scene.disk is None else "rollback"),
     )
     return Finding(Verdict.TRIAL, f"slot set {release} runs on trial, {number}, and is not kept yet", advice)
+
+
+def _find_lost_scripts(scene: Scene) -> Iterator[Finding]:
+    """GRUB reads abctl's boot environment by abctl's scripts; a host of the older system has neither."""
+    if scene.lost_scripts and (scene.files.first or scene.files.second):
+        names = " and ".join(scene.lost_scripts)
+        what = f"GRUB does not run abctl's scripts: on the grub partition, {names} is missing or another"
+        yield Finding(Verdict.DEGRADED, what, (scene.advise("put them back", "adopt"),))
+
+
+def _find_hollow(scene: Scene) -> Iterator[Finding]:
+    """A slot set that lacks a volume, or holds nothing that GRUB could boot."""
+    env = scene.host.env
+    for name in (env.primary, env.primary.other):
+        problem = scene.contents[name].problem if name in scene.contents else None
+        if problem:
+            verdict = Verdict.DEGRADED if name is env.primary else Verdict.ATTENTION
+            advice = scene.advise("see what mends it", "doctor")
+            yield Finding(verdict, f"slot set {scene.name(name)} cannot be used: {problem}", (advice,))
+    if scene.lacks_kernel(env.primary):
+        yield _primary_without_kernel(scene)
+    if scene.lacks_kernel(env.primary.other) and env[env.primary.other].state is not SlotState.BAD:
+        yield _other_without_kernel(scene)
+
+
+def _primary_without_kernel(scene: Scene) -> Finding:
+    env, primary = scene.host.env, scene.host.env.primary
+    other, running = primary.other, scene.host.running.kernel
+    what = f"the primary {scene.name(primary)} holds no kernel that GRUB can load"
+    if env[other].state is SlotState.EMPTY or scene.lacks_kernel(other):
+        upgrade = scene.advise("install a release in the other slot set, so that one boots", _UPGRADE)
+        return Finding(
+            Verdict.DEGRADED, f"{what}, and the other slot set is no way out: nothing boots", (upgrade,)
+        )
+    advice: tuple[Advice, ...]
+    if env.trial:
+        return Finding(Verdict.DEGRADED, f"{what}; only the trial in {scene.name(other)} still boots")
+    if scene.host.why is Why.NO_KERNEL:
+        advice = ()  # to settle records it, and says so
+    elif running is other:
+        advice = (scene.advise("give the primary up, so that what runs takes over", f"mark-bad {primary}"),)
+    elif env[other].state is SlotState.GOOD:
+        advice = (scene.advise("make the other slot set the primary", "rollback"),)
+    else:
+        advice = (scene.advise("install a release in the other slot set", _UPGRADE),)
+    return Finding(Verdict.DEGRADED, f"{what}, so GRUB boots {scene.name(other)} instead", advice)
+
+
+def _other_without_kernel(scene: Scene) -> Finding:
+    other = scene.host.env.primary.other
+    version = scene.host.env[other].version
+    if scene.host.env.trial:
+        what = f"slot set {scene.name(other)} is on trial, but holds no kernel that GRUB can load"
+        return Finding(Verdict.ATTENTION, what, (scene.advise("call the trial off", "rollback"),))
+    again: tuple[Advice, ...] = ()
+    if version and find_refusal(scene.host, version, None):
+        again = (scene.advise(f"let {version} in again", f"allow {version}"),)
+    what = f"slot set {scene.name(other)} holds no kernel that GRUB can load"
+    advice = (*again, scene.advise("install a release in it", _UPGRADE))
+    return Finding(Verdict.ATTENTION, f"{_base(scene)}, but there is no way back: {what}", advice)
 
 
 def _find_primary(scene: Scene) -> Iterator[Finding]:
@@ -190,6 +275,8 @@ def _find_other(scene: Scene) -> Iterator[Finding]:
     if env.trial or scene.host.running.kernel not in (None, env.primary):
         return
     if state is SlotState.EMPTY and env.outcome is Outcome.INSTALLING:
+        if scene.holder:
+            return  # it may well come to its end
         advice = scene.advise("start the installation again", _UPGRADE)
         story = say_outcome(scene.host) or ""
         yield Finding(Verdict.ATTENTION, f"{_base(scene)}, but {story}", (advice,))
@@ -237,6 +324,9 @@ def _find_damage(scene: Scene) -> Iterator[Finding]:
         yield Finding(Verdict.OK, f"{_base(scene)}; its boot state is still the older system's", (advice,))
         return
     advice = scene.advise("write the copies of the boot environment anew", "settle")
+    if scene.disk and not (scene.files.first and scene.files.second):
+        # From outside only the doctor makes files.
+        advice = scene.advise("make the copies of the boot environment anew", "doctor --repair")
     if reading.damage:
         yield Finding(
             Verdict.ATTENTION, f"a copy of the boot environment is no good: {reading.damage[0]}", (advice,)

@@ -5,6 +5,7 @@ Adapters are imported where they are wanted, so that each command loads only wha
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
@@ -12,10 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from abctl.core import evidence, marks, record, trust_state
+from abctl.core.advice import Prompt
 from abctl.core.events import Running
 from abctl.core.slot import Part, Slot, SlotName
 from abctl.core.units import Digest, Version, parse_version
-from abctl.errors import AbctlError
+from abctl.errors import AbctlError, DiskUnusable
 from abctl.update.memory import ConfigEvidence, ConfigRecord, ConfigTrust
 from abctl.update.operate import Ports
 
@@ -38,18 +40,26 @@ _VERSION_FILE_MAX = 256  # bytes
 class Target:
     """What the user named: a disk and how it is laid out, or by default the running host.
 
-    ``config`` is the folder of the configuration, None for that of this host.
+    ``config`` is the folder of the configuration, None for that of this host. ``is_shared`` where the disk is
+    looked at only, though a virtual machine may have it open.
     """
 
     disk: Path | None = None
     layout: str | None = None
     booted: SlotName | None = None
     config: Path | None = None
+    is_shared: bool = False
 
     @property
     def name(self) -> str | None:
         """The disk as reports name it; None for the running host."""
         return str(self.disk) if self.disk else None
+
+    @property
+    def prompt(self) -> Prompt:
+        """How commands have to be typed to mean the same."""
+        config = str(self.config) if self.config else None
+        return Prompt(self.name, self.booted, self.layout, config)
 
     def read_layout(self) -> Layout | None:
         """Return the layout that the user named; raise BadLayout."""
@@ -60,7 +70,10 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """A host or disk with its adapters; ``reboot`` is None where there is nothing to reboot."""
+    """A host or disk with its adapters; ``reboot`` is None where there is nothing to reboot.
+
+    ``config_space`` returns how full the config volume is, where that can be known.
+    """
 
     ports: Ports
     layout: Layout
@@ -68,6 +81,7 @@ class Machine:
     grub_files: Callable[[], GrubFiles]
     trust: ConfigTrust
     reboot: Callable[[], None] | None = None
+    config_space: Callable[[], os.statvfs_result] | None = None
 
 
 @contextmanager
@@ -76,7 +90,7 @@ def open_machine(target: Target, *, write: bool) -> Iterator[Machine]:
     with ExitStack() as stack:
         if write:
             stack.enter_context(lock_machine(target))
-        yield _open_disk(target, target.disk) if target.disk else _open_host(target)
+        yield _open_disk(target, target.disk, whole=write) if target.disk else _open_host(target)
 
 
 def lock_machine(target: Target) -> AbstractContextManager[None]:
@@ -86,18 +100,19 @@ def lock_machine(target: Target) -> AbstractContextManager[None]:
     return lock_disk(target.disk) if target.disk else lock_host()
 
 
-def _open_disk(target: Target, path: Path) -> Machine:
+def _open_disk(target: Target, path: Path, *, whole: bool) -> Machine:
     from abctl.host.disk import open_disk  # noqa: PLC0415
 
-    return machine_of(open_disk(path, target.read_layout()), target.booted)
+    disk = open_disk(path, target.read_layout(), whole=whole)
+    return machine_of(disk, target.booted, is_shared=target.is_shared)
 
 
-def machine_of(disk: Disk, booted: SlotName | None = None) -> Machine:
+def machine_of(disk: Disk, booted: SlotName | None = None, *, is_shared: bool = False) -> Machine:
     """Return a disk that is worked on from outside, as a machine."""
     from abctl.host.clock import now  # noqa: PLC0415
     from abctl.host.disk import DiskConfigFile, DiskGrubPartition, DiskSlots  # noqa: PLC0415
 
-    slots = DiskSlots(disk)
+    slots = DiskSlots(disk, is_shared=is_shared)
     ports = Ports(
         grub=DiskGrubPartition(disk),
         slots=slots,
@@ -115,6 +130,7 @@ def machine_of(disk: Disk, booted: SlotName | None = None) -> Machine:
         lambda name: _has_kernel(slots, name),
         lambda: _disk_grub_files(disk),
         ConfigTrust(DiskConfigFile(disk, trust_state.PATH, trust_state.FORM.file_size)),
+        config_space=lambda: _read_config_space(disk),
     )
 
 
@@ -122,6 +138,25 @@ def _disk_grub_files(disk: Disk) -> GrubFiles:
     from abctl.host.scripts import DiskGrubFiles  # noqa: PLC0415
 
     return DiskGrubFiles(disk)
+
+
+def _read_config_space(disk: Disk) -> os.statvfs_result:
+    from abctl.core.layout import Role  # noqa: PLC0415
+    from abctl.host.ext4_space import read_space  # noqa: PLC0415
+
+    home = disk.layout.find_role(Role.CONFIG)
+    assert home is not None
+    with disk.open_volume(home) as volume:
+        return read_space(volume)
+
+
+def _read_live_config_space() -> os.statvfs_result:
+    from abctl.host.live import LivePaths  # noqa: PLC0415
+
+    try:
+        return os.statvfs(LivePaths().config)
+    except OSError as error:
+        raise DiskUnusable(f"the config volume cannot be looked at: {error.strerror}") from error
 
 
 def _open_host(target: Target) -> Machine:
@@ -152,7 +187,13 @@ def _open_host(target: Target) -> Machine:
     )
     trust = ConfigTrust(LiveConfigFile(trust_state.PATH, trust_state.FORM.file_size))
     return Machine(
-        ports, layout, lambda name: _has_kernel(slots, name), _live_grub_files, trust, system.reboot
+        ports,
+        layout,
+        lambda name: _has_kernel(slots, name),
+        _live_grub_files,
+        trust,
+        system.reboot,
+        _read_live_config_space,
     )
 
 

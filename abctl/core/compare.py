@@ -1,7 +1,7 @@
 """What is different between a disk and a layout, each difference as a sentence."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from abctl.core.found import FoundPartition, FoundVolume, Group, PartitionTable
@@ -19,11 +19,18 @@ class Severity(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One difference of the thing ``name``; ``text`` is a sentence without its full stop."""
+    """One difference of the thing ``name``; ``text`` is a sentence without its full stop.
+
+    A ``grave`` one keeps the host from booting or from being upgraded; ``missing`` is not there at all.
+    ``in_group`` says that it is the volume group or a volume of it.
+    """
 
     name: str
     text: str
     severity: Severity = Severity.DIFFERENCE
+    grave: bool = False
+    missing: bool = False
+    in_group: bool = False
 
 
 def find_differences(table: PartitionTable, group: Group | None, layout: Layout) -> tuple[Difference, ...]:
@@ -36,7 +43,7 @@ def _differences(table: PartitionTable, group: Group | None, layout: Layout) -> 
     try:
         fitted = layout.fit_to(table.disk_size)
     except BadLayout as error:
-        yield Difference("disk", str(error))
+        yield Difference("disk", str(error), grave=True)
     for remark in table.remarks:
         yield Difference("disk", remark, Severity.REMARK)
     if layout.disk_uuid and table.disk_uuid != layout.disk_uuid:
@@ -44,14 +51,16 @@ def _differences(table: PartitionTable, group: Group | None, layout: Layout) -> 
         yield Difference("disk", text, Severity.REMARK)
     yield from _compare_partitions(table, layout, fitted)
     if group and fitted.volume_group:
-        yield from _compare_group(group, fitted.volume_group, fitted)
+        for difference in _compare_group(group, fitted.volume_group, fitted):
+            yield replace(difference, in_group=True)
 
 
 def _compare_partitions(table: PartitionTable, layout: Layout, fitted: Layout) -> Iterator[Difference]:
     for wanted in fitted.partitions:
         found = table.find(wanted.name)
         if found is None:
-            yield Difference(wanted.name, f"there is no partition {wanted.name}")
+            text = f"there is no partition {wanted.name}"
+            yield Difference(wanted.name, text, grave=True, missing=True)
         else:
             yield from _compare_partition(found, wanted, layout, fitted)
     known = {partition.name for partition in layout.partitions}
@@ -73,6 +82,12 @@ def _compare(name: str, what: str, found: object, wanted: object, unit: str = ""
         yield Difference(name, f"the {what} of {name} is {found}{unit}, not {wanted}{unit}")
 
 
+def _compare_size(name: str, found: int, wanted: int, unit: str) -> Iterator[Difference]:
+    """What is too small may not take a release; what is too large only wastes room."""
+    for difference in _compare(name, "size", found, wanted, unit):
+        yield replace(difference, grave=found < wanted)
+
+
 def _compare_partition(
     found: FoundPartition, wanted: Partition, layout: Layout, fitted: Layout
 ) -> Iterator[Difference]:
@@ -80,10 +95,11 @@ def _compare_partition(
     yield from _compare(name, "number", found.number, fitted.number_of(wanted))
     yield from _compare(name, "start", found.start_sector, wanted.start_sector, " sectors")
     if not wanted.grow:
-        yield from _compare(name, "size", found.sectors, wanted.sectors, " sectors")
+        yield from _compare_size(name, found.sectors, wanted.sectors, " sectors")
     elif found.sectors < layout.least_sectors(wanted):
         least = layout.least_sectors(wanted)
-        yield Difference(name, f"the size of {name} is {found.sectors} sectors, at least {least} are needed")
+        text = f"the size of {name} is {found.sectors} sectors, at least {least} are needed"
+        yield Difference(name, text, grave=True)
     elif found.sectors + ALIGNMENT_SECTORS < wanted.sectors:
         text = f"{name} could grow from {found.sectors} to {wanted.sectors} sectors on this disk"
         yield Difference(name, text, Severity.REMARK)
@@ -100,7 +116,8 @@ def _compare_group(found: Group, wanted: VolumeGroup, fitted: Layout) -> Iterato
     for volume in wanted.volumes:
         match = found.find(volume.name)
         if match is None:
-            yield Difference(volume.name, f"there is no logical volume {volume.name}")
+            text = f"there is no logical volume {volume.name}"
+            yield Difference(volume.name, text, grave=True, missing=True)
         else:
             yield from _compare_volume(match, volume, fitted)
     known = {volume.name for volume in wanted.volumes}
@@ -113,11 +130,11 @@ def _compare_group(found: Group, wanted: VolumeGroup, fitted: Layout) -> Iterato
 def _compare_volume(found: FoundVolume, wanted: LogicalVolume, fitted: Layout) -> Iterator[Difference]:
     name = wanted.name
     if found.problem:
-        yield Difference(name, f"{name} cannot be used: {found.problem}")
+        yield Difference(name, f"{name} cannot be used: {found.problem}", grave=True)
     elif found.segments:
         yield from _compare(name, "start", found.segments[0].physical_start, wanted.start_extent, " extents")
     if not wanted.grow:
-        yield from _compare(name, "size", found.size, fitted.size_of(wanted), " bytes")
+        yield from _compare_size(name, found.size, fitted.size_of(wanted), " bytes")
     yield from _compare(name, "UUID", found.uuid, wanted.uuid)
     if len(found.segments) > 1:
         text = f"{name} lies in {len(found.segments)} segments: it was extended or moved"

@@ -20,6 +20,14 @@ check_timeout = 30          # a check that takes longer has failed
 interval = 5                # between two rounds of checks
 may_fail = ["smartd.service", "motd-*"]   # systemd units that may fail
 min_free = "5%"             # of /var and of the config volume; or a size such as 200MiB
+
+[agent]                     # what guests may ask over VSOCK
+enabled = true
+cids = ["3.."]              # who may ask: 3, or ranges such as 3..9 and 3..
+commands = ["version", "upgrade", "jobs"]   # default: all, see docs/agent.md
+only = { 7 = ["version"] }  # for one guest in place of commands
+rate = 20                   # requests a second of each guest; burst = 40 of them at once
+jobs_per_hour = 12          # upgrades that each guest may start
 """
 
 import tomllib
@@ -29,6 +37,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from abctl.core.agent_rules import ALL_COMMANDS, AgentRules, Command, parse_cids
 from abctl.core.health import HealthPolicy, parse_min_free
 from abctl.core.problems import describe_problems
 from abctl.errors import BadConfig
@@ -138,6 +147,46 @@ class HealthConfig(BaseModel):
         )
 
 
+def _check_cids(text: str) -> str:
+    parse_cids(text)
+    return text
+
+
+_Commands = Annotated[tuple[Annotated[Command, Field(strict=False)], ...], Field(max_length=32, strict=False)]
+
+
+class AgentConfig(BaseModel):
+    """What guests may ask of this host over VSOCK."""
+
+    model_config = _STRICT
+
+    enabled: bool = True
+    cids: Annotated[
+        tuple[Annotated[str, Field(max_length=32), AfterValidator(_check_cids)], ...],
+        Field(max_length=64, strict=False),
+    ] = ("3..",)
+    commands: _Commands = tuple(sorted(ALL_COMMANDS))
+    only: Annotated[
+        dict[Annotated[str, Field(pattern="^[1-9][0-9]{0,9}$"), AfterValidator(_check_cids)], _Commands],
+        Field(max_length=64),
+    ] = {}
+    rate: Annotated[int, Field(ge=1, le=100_000)] = 20
+    burst: Annotated[int, Field(ge=1, le=100_000)] = 40
+    jobs_per_hour: Annotated[int, Field(ge=1, le=32)] = 12
+
+    def make_rules(self, unsigned: Unsigned) -> AgentRules:
+        return AgentRules(
+            enabled=self.enabled,
+            cids=tuple(parse_cids(text) for text in self.cids),
+            commands=frozenset(self.commands),
+            only={int(cid): frozenset(commands) for cid, commands in self.only.items()},
+            rate=float(self.rate),
+            burst=self.burst,
+            jobs_per_hour=self.jobs_per_hour,
+            unsigned=unsigned is Unsigned.ANYONE,
+        )
+
+
 class Config(BaseModel):
     """How this host is to be kept up to date."""
 
@@ -147,6 +196,12 @@ class Config(BaseModel):
     unsigned: UnsignedConfig = UnsignedConfig()
     rollout: RolloutConfig = RolloutConfig()
     health: HealthConfig = HealthConfig()
+    agent: AgentConfig = AgentConfig()
+
+    @property
+    def agent_rules(self) -> AgentRules:
+        """What guests may ask, and whether that is an upgrade to what nobody signed."""
+        return self.agent.make_rules(self.unsigned.allow)
 
 
 def parse_config(text: str, name: str) -> Config:

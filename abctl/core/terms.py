@@ -22,12 +22,13 @@ from pydantic import (
     model_validator,
 )
 
+from abctl.core import signed_dates
 from abctl.core.problems import clean_text, describe_problem
 from abctl.core.release import LayoutName
 from abctl.core.units import VERSION_MAX, Seconds, Version, parse_version
 from abctl.errors import BadMetadata
 
-FIELD = "abctl"  # in ``custom`` of a target, and in targets and timestamp themselves
+FIELD = signed_dates.FIELD
 MANIFEST_PATH = "{version}/manifest.json"  # of a release, as a target's path
 REASON_MAX = 200
 WAVES_MAX = 32
@@ -194,9 +195,7 @@ def parse_policy(fields: Mapping[str, Any]) -> Policy:
 
 def parse_issued(fields: Mapping[str, Any]) -> Seconds:
     """Return when metadata was signed, by its unrecognized fields; 0 where it does not say it."""
-    found = fields.get(FIELD)
-    issued = found.get("issued") if isinstance(found, Mapping) else None
-    return Seconds(issued) if isinstance(issued, int) and 0 <= issued < _FAR else Seconds(0)
+    return signed_dates.read_issued(fields)
 
 
 def _parse(model: type[_Model], found: object, what: str) -> _Model:

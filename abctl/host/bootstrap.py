@@ -25,7 +25,18 @@ for kernel in "$1"/boot/vmlinuz-*; do
     fi
 done
 """
-_USERS = 'if [ -x "$1/usr/bin/systemd-sysusers" ]; then chroot "$1" systemd-sysusers; fi'
+# systemd-sysusers leaves a user alone that is there already, as Debian's backup: this sets home and shell.
+USERS_HOOK = """\
+if [ -x "$1/usr/bin/systemd-sysusers" ]; then chroot "$1" systemd-sysusers; fi
+wanted="$1/usr/lib/sysusers.d/abctl-identity.conf"
+if [ -e "$wanted" ]; then
+    sed -n 's/^u \\([a-z_]*\\) - "[^"]*" \\([^ ]*\\) \\([^ ]*\\)$/\\1 \\2 \\3/p' "$wanted" |
+    while read -r name home shell; do
+        sed -i "s|^\\($name:[^:]*:[^:]*:[^:]*:[^:]*\\):.*|\\1:$home:$shell|" "$1/etc/passwd"
+        case $home in /var/*) ;; *) mkdir -p "$1$home" ;; esac
+    done
+fi
+"""
 
 
 def read_recipe(path: Path) -> Recipe:
@@ -77,7 +88,7 @@ def _run_mmdebstrap(folder: Path, recipe: Recipe, overlays: Iterable[Path], line
 
 def _hooks(recipe: Recipe, overlays: Iterable[Path]) -> list[str]:
     hooks = [f'cp -R -P --preserve=mode,links {shlex.quote(str(folder))}/. "$1"/' for folder in overlays]
-    hooks.append(_USERS)
+    hooks.append(USERS_HOOK)
     hooks += [f'chroot "$1" sh -ec {shlex.quote(command)}' for command in recipe.commands]
     hooks.append(_INITRAMFS)
     return hooks

@@ -10,13 +10,16 @@ from pathlib import Path
 
 from abctl.core import evidence, record, trust_state
 from abctl.core.events import Running
+from abctl.core.guest_state import judge_guest
 from abctl.core.halves import Halves
 from abctl.core.health import CheckResult, HealthPolicy, MinFree, Verdict, judge
 from abctl.core.slot import SlotName
 from abctl.core.units import format_size
 from abctl.errors import AbctlError
 from abctl.host.check_files import Done, find_checks, run_check
+from abctl.host.clock import since_boot
 from abctl.host.config import read_config
+from abctl.host.guest_file import has_guest, read_state
 from abctl.host.live import LiveConfigFile, LivePaths
 from abctl.host.mounts import MountTable
 from abctl.host.systemd import BOOT_TARGET, Systemd
@@ -37,7 +40,8 @@ _REMEMBERED: tuple[tuple[str, str, Halves], ...] = (
 class Scene:
     """What the checks look at. ``trial`` is the slot set on trial, ``running`` raises AbctlError.
 
-    ``config`` is the folder of the configuration, ``systemd`` makes a fresh view of systemd.
+    ``config`` is the folder of the configuration, ``systemd`` makes a fresh view of systemd, ``more`` are
+    required checks of what else the host has, by name.
     """
 
     policy: HealthPolicy
@@ -47,6 +51,7 @@ class Scene:
     config: Path = Path("/etc/abctl")
     systemd: Callable[[], Systemd] = Systemd
     free: Callable[[Path], os.statvfs_result] = os.statvfs
+    more: tuple[tuple[str, Callable[[], CheckResult]], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +80,8 @@ def list_builtins(scene: Scene) -> tuple[Builtin, ...]:
             False,
             lambda: check_space("config-space", scene.paths.config, scene, required=False),
         ),
+        *((Builtin("guest-ready", True, lambda: check_guest(scene)),) if has_guest(scene.config) else ()),
+        *(Builtin(name, True, run) for name, run in scene.more),
     )
 
 
@@ -186,6 +193,11 @@ def check_config_volume(paths: LivePaths) -> CheckResult:
 def _is_damaged(path: str, form: Halves, paths: LivePaths) -> bool:
     data = LiveConfigFile(path, form.file_size, paths).read()
     return bool(data.strip()) and all(form.unseal(half) is None for half in form.split(data))
+
+
+def check_guest(scene: Scene) -> CheckResult:
+    """Does the guest say that it is healthy?"""
+    return judge_guest(read_state(scene.paths.root), since_boot=since_boot())
 
 
 # --- a round ----------------------------------------------------------------------------------------

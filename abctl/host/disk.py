@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Disk:
-    """A disk with all partitions and volumes of ``layout``; their places may be others than the layout's."""
+    """A disk with the partitions and volumes of ``layout``; their places may be others than the layout's."""
 
     path: Path
     layout: Layout
@@ -79,17 +79,17 @@ class Disk:
                 yield file
 
 
-def open_disk(path: Path, layout: Layout | None = None) -> Disk:
+def open_disk(path: Path, layout: Layout | None = None, *, whole: bool = True) -> Disk:
     """Open an image or block device; without ``layout`` it is the shipped one that the disk has.
 
-    Raise DiskUnusable, naming what the disk lacks.
+    Raise DiskUnusable, naming what the disk lacks. Unless it must be ``whole``, logical volumes may lack.
     """
     table = read_table(path)
     layout = layout or _choose_layout(path, table)
     group = None
     if layout.volume_group:
         group = read_group(path, _place_of(path, table, layout.home), layout.volume_group.name)
-    lacking = _find_lacking(table, group, layout)
+    lacking = _find_lacking(table, group if whole else None, layout)
     if lacking:
         raise DiskUnusable(f"{path} does not have the layout {layout.name}: it lacks {', '.join(lacking)}")
     return Disk(path, layout, table, group)
@@ -105,7 +105,10 @@ def check_disk(path: Path, layout: Layout | None = None) -> tuple[Layout, tuple[
     try:
         group = read_group(path, _place_of(path, table, layout.home), name)
     except DiskUnusable as error:
-        return layout, (*find_differences(table, None, layout), Difference(name, str(error)))
+        return layout, (
+            *find_differences(table, None, layout),
+            Difference(name, str(error), grave=True, in_group=True),
+        )
     return layout, find_differences(table, group, layout)
 
 
@@ -196,20 +199,25 @@ class DiskConfigFile:
 
 
 class DiskSlots:
-    """The slots of a disk; implements ports.Slots."""
+    """The slots of a disk; implements ports.Slots.
 
-    def __init__(self, disk: Disk) -> None:
+    ``is_shared`` where they are looked at only, and whoever uses them now is no matter.
+    """
+
+    def __init__(self, disk: Disk, *, is_shared: bool = False) -> None:
         self._disk = disk
+        self._is_shared = is_shared
 
     def size_of(self, slot: Slot) -> int:
         return self._disk.size_of(self._disk.layout.find_slot(slot))
 
     def check_unused(self, slot: Slot) -> None:
-        self._disk.check_unused(self._disk.layout.find_slot(slot))
+        if not self._is_shared:
+            self._disk.check_unused(self._disk.layout.find_slot(slot))
 
     @contextmanager
     def open_for_writing(self, slot: Slot) -> Iterator[ExtentVolume]:
-        self.check_unused(slot)
+        self._disk.check_unused(self._disk.layout.find_slot(slot))
         with self._disk.open_volume(self._disk.layout.find_slot(slot), writable=True) as volume:
             yield volume
 

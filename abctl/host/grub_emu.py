@@ -164,6 +164,11 @@ class GrubEmu:
         return self._disks[shape]
 
 
+def is_there() -> bool:
+    """Whether this machine has grub-emu."""
+    return shutil.which("grub-emu") is not None
+
+
 def power_on(files: EnvFiles, kernels: Mapping[SlotName, bool] = _BOTH, slots_cfg: str = _ROOTS) -> PoweredOn:
     """Start GRUB once on ``files``; raise ToolFailed."""
     with GrubEmu(slots_cfg) as grub:

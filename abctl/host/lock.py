@@ -10,8 +10,11 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
+from abctl.core.holder import Holder
 from abctl.errors import Busy, DiskUnusable
 
+_HOST_LOCK = "abctl-host.lock"
+_START_TIME = 19  # place of starttime among the fields
 _HOST_FOLDER = Path("/run")  # only root writes there, so nobody else can keep a host from its upgrade
 _DEVICE_FOLDER = Path("/run/lock")
 
@@ -19,7 +22,7 @@ _DEVICE_FOLDER = Path("/run/lock")
 @contextmanager
 def lock_host(folder: Path = _HOST_FOLDER) -> Iterator[None]:
     """Keep every other abctl from changing the running host; raise Busy where one does already."""
-    with _lock(folder / "abctl-host.lock", "this host", create=True):
+    with _lock(folder / _HOST_LOCK, "this host", create=True):
         yield
 
 
@@ -31,16 +34,26 @@ def lock_disk(path: Path, folder: Path = _DEVICE_FOLDER) -> Iterator[None]:
     devices too: its lock is a file named after its number, whatever the device is called.
     """
     try:
-        status = path.stat()
+        file, create = _lock_of(path, folder)
     except OSError as error:
         raise DiskUnusable(f"{path} cannot be used: {error.strerror}") from error
-    if stat.S_ISBLK(status.st_mode):
-        number = f"{os.major(status.st_rdev)}-{os.minor(status.st_rdev)}"
-        with _lock(folder / f"abctl-{number}.lock", str(path), create=True):
-            yield
-    else:
-        with _lock(path, str(path), create=False):
-            yield
+    with _lock(file, str(path), create=create):
+        yield
+
+
+def _lock_of(path: Path, folder: Path) -> tuple[Path, bool]:
+    """Return the file that is locked for a disk, and whether it is made for that; raise OSError."""
+    status = path.stat()
+    if not stat.S_ISBLK(status.st_mode):
+        return path, False
+    return folder / f"abctl-{os.major(status.st_rdev)}-{os.minor(status.st_rdev)}.lock", True
+
+
+@contextmanager
+def lock_file(path: Path, what: str) -> Iterator[None]:
+    """Keep every other abctl from ``what``, by a file made for it; raise Busy where one does it already."""
+    with _lock(path, what, create=True):
+        yield
 
 
 @contextmanager
@@ -71,12 +84,37 @@ def _open(path: Path, what: str, *, create: bool) -> int:
         raise DiskUnusable(f"{what} cannot be locked ({path}): {error.strerror}; run as root") from error
 
 
+def find_holder(disk: Path | None) -> Holder | None:
+    """Return who keeps others from changing a disk, or the running host; None where nobody else does.
+
+    The lock is not taken: that would keep others out meanwhile.
+    """
+    try:
+        path = _HOST_FOLDER / _HOST_LOCK if disk is None else _lock_of(disk, _DEVICE_FOLDER)[0]
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK)
+    except OSError:
+        return None
+    try:
+        pid = _find_holder(fd)
+    finally:
+        os.close(fd)
+    return None if pid is None or pid == os.getpid() else _look_at(pid)
+
+
 def _say_holder(fd: int) -> str:
     pid = _find_holder(fd)
-    if pid is None:
-        return "another abctl"
-    since = _find_start(pid)
-    return f"another abctl (pid {pid}{f', since {since}' if since else ''})"
+    return "another abctl" if pid is None else _look_at(pid).sentence
+
+
+def _look_at(pid: int) -> Holder:
+    """Return what is known of a process; only its number where it has ended."""
+    fields = _read(f"/proc/{pid}/stat").rpartition(")")[2].split()  # from the state on, proc_pid_stat(5)
+    up = _read("/proc/uptime").split()[:1]
+    if len(fields) <= _START_TIME or not up:
+        return Holder(pid)
+    age = float(up[0]) - int(fields[_START_TIME]) / os.sysconf("SC_CLK_TCK")
+    since = datetime.fromtimestamp(time.time() - age, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    return Holder(pid, since, age, stopped=fields[0] in ("T", "t"))
 
 
 def _find_holder(fd: int) -> int | None:
@@ -88,16 +126,6 @@ def _find_holder(fd: int) -> int | None:
         if fields[1:2] == ["FLOCK"] and fields[5:6] == [wanted] and int(fields[4]) > 0:
             return int(fields[4])
     return None
-
-
-def _find_start(pid: int) -> str:
-    """Return when a process was started, ``2026-11-22 20:11:05 UTC``; nothing where it has ended."""
-    ticks = _read(f"/proc/{pid}/stat").rpartition(")")[2].split()[19:20]  # starttime, proc_pid_stat(5)
-    up = _read("/proc/uptime").split()[:1]
-    if not ticks or not up:
-        return ""
-    ago = float(up[0]) - int(ticks[0]) / os.sysconf("SC_CLK_TCK")
-    return datetime.fromtimestamp(time.time() - ago, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
 def _read(path: str) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from abctl.core.found import Extent, FoundVolume, Group, Segment
-from abctl.core.layout import VolumeGroup
+from abctl.core.layout import LogicalVolume, VolumeGroup
 from abctl.core.lvm_text import make_group_text
 from abctl.core.units import Bytes
 from abctl.errors import DiskUnusable, ToolFailed
@@ -44,6 +44,17 @@ def create_group(path: Path, place: Extent, group: VolumeGroup) -> None:
     with ExtentVolume(path, [place], group.name, writable=True) as volume:
         replace_text(volume, text)
         volume.flush()
+
+
+def create_volume(path: Path, place: Extent, group: str, volume: LogicalVolume) -> None:
+    """Make a logical volume that is lost where the layout has it, and write nothing into it.
+
+    ``place`` is the group's in the image or device. Only LVM's own metadata changes, so what the volume held
+    is there again. Raise ToolFailed where its extents are taken.
+    """
+    with attach_loop(path, place, writable=True) as device:
+        options = ("-y", "-an", "-Zn", "-Wn", "-n", volume.name, "-l", str(volume.extents))
+        _lvm("lvcreate", device, *options, group, f"{device}:{volume.start_extent}-{volume.end_extent - 1}")
 
 
 def read_group(path: Path, place: Extent, name: str) -> Group:

@@ -9,6 +9,7 @@ from abctl.errors import ToolFailed
 # Messages are parsed and shown, so they are wanted in one language.
 _ENVIRONMENT = {"LC_ALL": "C", "TERM": "dumb", "LVM_SUPPRESS_FD_WARNINGS": "1"}
 _SAID_MAX = 500  # characters
+_START_MAX = 10.0  # seconds
 
 
 def run(*command: str, stdin: str = "", timeout: float = 120) -> str:
@@ -55,6 +56,24 @@ def _shorten(said: str) -> str:
     marked = [line for line in said.splitlines() if line.startswith("E: ")]
     line = " ".join("\n".join(marked or [said]).split())
     return line[:_SAID_MAX] if marked else line[-_SAID_MAX:]
+
+
+def start_detached(*command: str) -> None:
+    """Start a program that outlives this one, its session and its terminal; raise ToolFailed."""
+    try:
+        # setsid forks, so that nobody is left who has to wait for the program.
+        subprocess.run(
+            ("setsid", "--fork", *command),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env={**os.environ, **_ENVIRONMENT},
+            cwd="/",
+            timeout=_START_MAX,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        raise ToolFailed(f"{command[0]} cannot be started beside this program: {error}") from error
 
 
 class Program:

@@ -40,6 +40,12 @@ def check_scripts(files: GrubFiles) -> None:
         )
 
 
+def find_lost(files: GrubFiles) -> tuple[str, ...]:
+    """Return which of the files that GRUB needs are not there; also a grub.cfg that is not abctl's."""
+    lost = [] if b"select.cfg" in (files.read(_MAIN) or b"") else [_MAIN]
+    return (*lost, *(path for path in ("state.cfg", "select.cfg", "slots.cfg") if files.read(path) is None))
+
+
 def install_scripts(files: GrubFiles, layout: Layout, env: BootEnv | None) -> None:
     """Put the scripts there, and both copies of ``env`` if given; grub.cfg, which commits it, comes last."""
     blocks = EnvFiles(encode(env), encode(env)) if env else EnvFiles()

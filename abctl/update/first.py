@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import replace
 
-from abctl.core import evidence, marks, record, trust_state
+from abctl.core import evidence, jobs_file, marks, record, trust_state
 from abctl.core.bootenv import BootEnv, EnvFiles, SlotSet, SlotState, encode, encode_older
 from abctl.core.events import WriteBootEnv, WriteRecord
 from abctl.core.record import Entry, Happened, Record
@@ -27,6 +27,7 @@ def blank_config_files() -> Mapping[str, bytes]:
         trust_state.PATH: trust_state.FORM.blank(),
         evidence.PATH: evidence.empty_file(),
         marks.PATH: marks.empty_file(),
+        jobs_file.PATH: jobs_file.FORM.blank(),
     }
 
 

@@ -1,10 +1,10 @@
 """All that is fuzzed."""
 
-from tests.fuzz import disks, evidence, http, releases, streams, trust
+from tests.fuzz import agent, disks, evidence, firewall, guest, http, identity, releases, streams, trust
 from tests.fuzz.target import Target
 
 TARGETS: dict[str, Target] = {
     target.name: target
-    for module in (releases, streams, http, disks, trust, evidence)
+    for module in (agent, releases, streams, http, disks, trust, evidence, identity, firewall, guest)
     for target in module.TARGETS
 }

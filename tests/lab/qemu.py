@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +17,7 @@ _SECURE_CODE, _SECURE_VARS = "OVMF_CODE_4M.secboot.fd", "OVMF_VARS_4M.ms.fd"
 class Hardware:
     """What a machine is made of; ``broken`` are offsets of sectors of its disk that cannot be written.
 
+    ``forwards`` are ports here and the ports of the guest that they lead to; it sees its gateway ask.
     ``log`` is a file that takes down each write to the disk, after what it has; it is whole when QEMU ended
     by itself.
     """
@@ -25,6 +27,7 @@ class Hardware:
     cores: int = 1  # so that two machines do not take turns on two cores
     memory: int = 768  # MiB
     broken: tuple[int, ...] = ()
+    forwards: tuple[tuple[int, int], ...] = ()
     log: Path | None = None
 
     @property
@@ -54,7 +57,7 @@ def command_line(hardware: Hardware, disk: Path, firmware: Path, lines: Lines, p
         "-device", "virtio-rng-pci", "-rtc", "base=utc",
         *_serial("console", lines.console), *_serial("shell", lines.shell),
         "-chardev", f"socket,id=control,fd={lines.control}", "-mon", "chardev=control,mode=control",
-        *_network(port),
+        *_network(port, hardware.forwards),
         *(("-device", hardware.watchdog, "-action", "watchdog=reset") if hardware.watchdog else ()),
     ]  # fmt: skip
 
@@ -91,10 +94,11 @@ def _serial(name: str, descriptor: int) -> list[str]:
     return ["-chardev", f"socket,id={name},fd={descriptor}", "-serial", f"chardev:{name}"]
 
 
-def _network(port: int | None) -> list[str]:
-    """Return a network in which there is the release server, and nothing else."""
+def _network(port: int | None, forwards: Iterable[tuple[int, int]]) -> list[str]:
+    """Return a network in which there is the release server, and nothing else; it leads nowhere."""
     relay = f"{sys.executable} -I -S {LAB / 'relay.py'} {port}"
     forward = f",guestfwd=tcp:{SERVER_ADDRESS}:80-cmd:{relay.replace(',', ',,')}" if port else ""
+    forward += "".join(f",hostfwd=tcp:127.0.0.1:{here}-:{there}" for here, there in forwards)
     # Without its ROM, the firmware does not try to boot from it.
     return [
         "-netdev", f"user,id=net,restrict=on{forward}", "-device", "virtio-net-pci,netdev=net,romfile=",

@@ -75,6 +75,8 @@ Description=A fault of this release that resets the machine
 ExecStart=/bin/sh -c 'sleep 5; echo b >/proc/sysrq-trigger'
 """
 
+FIREWALL = Put("/etc/abctl/firewall.toml", b'base = "hostos-wide"\n')
+
 GOOD = Variant("2.0.0")
 BETTER = Variant("3.0.0")
 NO_KERNEL = Variant("4.0.1", boot=(Remove("/vmlinuz"),))
@@ -90,7 +92,9 @@ REBOOTS = Variant("4.0.8", root=_unit("lab-reboots.service", _REBOOTS))
 SILENT = Variant("4.0.9", root=(Put("/usr/lib/lab/silent", b"#!/bin/sh\nexec sleep 100000\n", 0o755),),
                  arguments="init=/usr/lib/lab/silent")  # fmt: skip
 
-ALL = (GOOD, BETTER, NO_KERNEL, BAD_INITRAMFS, PANICS, NO_ROOT, USERLAND_HANGS, CHECK_FAILS, CHECK_HANGS,
-       REBOOTS, SILENT)  # fmt: skip
+FIREWALLED = Variant("2.1.0", root=(FIREWALL,))
+
+ALL = (GOOD, BETTER, FIREWALLED, NO_KERNEL, BAD_INITRAMFS, PANICS, NO_ROOT, USERLAND_HANGS, CHECK_FAILS,
+       CHECK_HANGS, REBOOTS, SILENT)  # fmt: skip
 SIGNED = (GOOD, BETTER)  # in the repository; the others are put on a disk from outside
 SHORT = (GOOD, NO_KERNEL, PANICS, CHECK_FAILS)  # what the short set boots

@@ -1,0 +1,37 @@
+"""explain: how a host stands, in sentences."""
+
+import click
+
+from abctl.cli.describe_explain import describe_explanation
+from abctl.cli.options import json_option
+from abctl.cli.render_explain import render_explanation
+from abctl.cli.show import show
+from abctl.cli.standing import look_into_slot_sets, report_status
+from abctl.cli.wiring import Target, open_machine
+from abctl.update.operate import observe
+
+
+@click.command(short_help="Explain what runs, why, and what comes next.")
+@json_option
+@click.pass_obj
+def explain(target: Target, as_json: bool) -> None:
+    """Explain how the host stands: what runs and how it came to run, what the next power-ons boot and why,
+    and what upgrade, confirm and rollback would do now, or why they would be refused.
+
+    Changes nothing.
+
+    \b
+    Examples:
+      abctl explain
+      abctl --disk host.img explain --json
+    """
+    with open_machine(target, write=False) as machine:
+        report = describe_explanation(
+            report_status(machine, target.name, target.prompt),
+            observe(machine.ports).host,
+            machine.ports.grub.read(),
+            now=machine.ports.now(),
+            prompt=target.prompt,
+            contents=look_into_slot_sets(machine),
+        )
+    show(report, render_explanation, as_json=as_json)

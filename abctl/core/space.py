@@ -1,0 +1,31 @@
+"""How full the config volume is. What abctl keeps there has its room already, but others write there too."""
+
+from typing import Protocol
+
+from abctl.core.units import format_size
+
+_LEAST_FREE = 0.05  # of the whole
+
+
+class Space(Protocol):
+    """What statvfs(3) says of a file system."""
+
+    @property
+    def f_frsize(self) -> int: ...
+
+    @property
+    def f_blocks(self) -> int: ...
+
+    @property
+    def f_bavail(self) -> int: ...
+
+
+def say_shortage(space: Space) -> str | None:
+    """Return a sentence where the config volume is as good as full."""
+    total, free = space.f_blocks * space.f_frsize, space.f_bavail * space.f_frsize
+    if free >= total * _LEAST_FREE:
+        return None
+    return (
+        f"the config volume is full: {format_size(free)} of {format_size(total)} are free; remove what is "
+        "not abctl's from it"
+    )

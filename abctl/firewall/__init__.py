@@ -1,0 +1,1 @@
+"""The firewall: policy, rules, and what they say of a packet."""

@@ -1,0 +1,150 @@
+"""The files of a firewall: its policy, the prefixes that fill its sets, and what is remembered of it."""
+
+import fcntl
+import hashlib
+import os
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from abctl.errors import BadFirewall, Busy, WriteFailed
+from abctl.host.data import find_data
+from abctl.host.live import LivePaths
+from abctl.host.replace import replace_file
+
+DEFAULT_FOLDER = Path("/etc/abctl")  # as in host.config, which takes longer to load
+POLICY_NAME = "firewall.toml"
+PREFIXES_FOLDER = "firewall.d"  # in /etc/abctl, and in abctl's folder on the config volume
+_SHIPPED = "layout/firewall"
+_SUFFIX = ".prefixes"
+_STATE, _LOCK = "run/abctl/firewall.json", "run/abctl-firewall.lock"
+_STATE_MAX = 8 * 1024 * 1024  # bytes; 4096 prefixes in each of some rules
+_LOCK_WAIT, _LOCK_PAUSE = 30.0, 0.05  # seconds
+_SESSION_WORDS = 4  # client, its port, server, its port
+
+
+def has_firewall(folder: Path = DEFAULT_FOLDER, root: Path = Path("/")) -> bool:
+    """Whether a firewall is configured, or was loaded in this boot."""
+    return (folder / POLICY_NAME).exists() or (root / _STATE).exists()
+
+
+def list_shipped() -> list[str]:
+    """Return the names of the shipped policies."""
+    return sorted(path.stem for path in find_data(_SHIPPED).glob("*.toml"))
+
+
+def find_shipped(name: str) -> Path:
+    """Return the file of a shipped policy; raise BadFirewall."""
+    if name not in list_shipped():
+        raise BadFirewall(f"there is no policy {name[:60]}: give a TOML file, or {', '.join(list_shipped())}")
+    return find_data(_SHIPPED) / f"{name}.toml"
+
+
+def read_text(path: Path, limit: int) -> str:
+    """Return a file of at most ``limit`` bytes; raise BadFirewall."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(limit + 1)
+    except OSError as error:
+        raise BadFirewall(f"{path} cannot be read: {error.strerror}") from error
+    if len(data) > limit:
+        raise BadFirewall(f"{path} has more than {limit} bytes: it is another file")
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        raise BadFirewall(f"{path} is not UTF-8: {error.reason} at byte {error.start}") from error
+
+
+def prefix_folders(folder: Path, *, with_config_volume: bool) -> tuple[Path, ...]:
+    """Return where files of prefixes may be, what counts first: ``folder`` is that of the configuration."""
+    paths = LivePaths()
+    volume = paths / f"{paths.config}/abctl/{PREFIXES_FOLDER}"
+    return (*([volume] if with_config_volume else []), folder / PREFIXES_FOLDER)
+
+
+def find_prefix_files(*folders: Path) -> dict[str, Path]:
+    """Return the file that fills each set, by the set's name; what is in the first folder counts."""
+    found: dict[str, Path] = {}
+    for folder in folders:
+        try:
+            paths = sorted(folder.iterdir())
+        except OSError:
+            continue
+        for path in paths:
+            if path.suffix == _SUFFIX and not path.name.startswith("."):
+                found.setdefault(path.stem, path)
+    return found
+
+
+def digest_of(path: str) -> str:
+    """Return the SHA-256 of a file; empty where it cannot be read."""
+    try:
+        with Path(path).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return ""
+
+
+class KeptFile:
+    """What is remembered until the next boot, and the lock of who changes it."""
+
+    def __init__(self, root: Path = Path("/")) -> None:
+        self._path = root / _STATE
+        self._lock = root / _LOCK
+
+    def read(self) -> bytes:
+        """Return what is in the file; empty where it is not there."""
+        try:
+            with self._path.open("rb") as file:
+                return file.read(_STATE_MAX)
+        except OSError:
+            return b""
+
+    def write(self, data: bytes) -> None:
+        """Replace the file at once; raise WriteFailed."""
+        replace_file(self._path, data)
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Wait until nobody else has the lock; raise Busy after half a minute."""
+        try:
+            self._lock.parent.mkdir(parents=True, exist_ok=True)
+            fd = os.open(self._lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        except OSError as error:
+            raise WriteFailed(f"{self._lock} cannot be opened: {error.strerror}; run as root") from error
+        try:
+            _wait_for(fd)
+            yield
+        finally:
+            os.close(fd)
+
+
+def _wait_for(fd: int) -> None:
+    until = time.monotonic() + _LOCK_WAIT
+    while True:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except OSError as error:
+            if time.monotonic() >= until:
+                raise Busy("another abctl changes the firewall: wait until it has ended") from error
+        time.sleep(_LOCK_PAUSE)
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """The two ends of an SSH session, as sshd tells its programs."""
+
+    client: str
+    server: str
+    port: int
+
+
+def admin_session(environment: Mapping[str, str] = os.environ) -> Session | None:
+    """Return the SSH session that this command was typed in; None where it was none, or sudo hides it."""
+    words = environment.get("SSH_CONNECTION", "").split()
+    if len(words) != _SESSION_WORDS or not words[3].isdecimal():
+        return None
+    return Session(words[0], words[2], int(words[3]))

@@ -1,0 +1,192 @@
+"""The settings on the mounted config volume, which both slot sets share."""
+
+import errno
+import fcntl
+import logging
+import os
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from abctl.core.settings import (
+    DAMAGED_PATH,
+    GOOD_PATH,
+    PATH,
+    SIZE_MAX,
+    Document,
+    Settings,
+    SettingsDamaged,
+    change,
+    encode,
+    parse_document,
+)
+from abctl.errors import Busy, WriteFailed
+from abctl.host.live import LivePaths
+from abctl.host.mounts import MountTable
+from abctl.host.replace import replace_file
+
+log = logging.getLogger(__name__)
+
+_LOCK_WAIT, _LOCK_PAUSE = 10.0, 0.05  # seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """The settings that count, and what is to be said of them.
+
+    ``is_damaged`` where the file itself could not be read, ``is_away`` where its volume is not mounted.
+    """
+
+    document: Document
+    warnings: tuple[str, ...] = ()
+    is_damaged: bool = False
+    is_away: bool = False
+
+    @property
+    def settings(self) -> Settings:
+        return self.document.settings
+
+
+class SettingsFile:
+    """``settings.json``, with a copy of what was last good."""
+
+    def __init__(self, paths: LivePaths | None = None) -> None:
+        self._paths = paths = paths or LivePaths()
+        self.path = paths / f"{paths.config}/{PATH}"
+        self._good = paths / f"{paths.config}/{GOOD_PATH}"
+        self._damaged = paths / f"{paths.config}/{DAMAGED_PATH}"
+
+    def read(self) -> Read:
+        """Return the settings; where the file is damaged, those of the last good copy, with a warning."""
+        if not self._is_mounted():
+            warning = (
+                f"the config volume is not mounted on {self._paths.config}: without the settings there, the "
+                "host goes by what its hardware says"
+            )
+            return Read(Document.empty(), (warning,), is_away=True)
+        try:
+            found = _read(self.path)
+        except SettingsDamaged as error:
+            return self._read_good(f"{self.path} cannot be used, for {error}", is_damaged=True)
+        if found is None:
+            return self._read_good(f"{self.path} is gone", is_damaged=False)
+        left_out = (f"{self.path}: {problem}; it is left out" for problem in found.problems)
+        return Read(found, tuple(left_out))
+
+    def _read_good(self, why: str, *, is_damaged: bool) -> Read:
+        try:
+            good = _read(self._good)
+        except SettingsDamaged as error:
+            log.info("%s: %s", self._good, error)
+            good = None
+        if good is not None:
+            return Read(good, (f"{why}: the last good copy counts, {self._good}",), is_damaged)
+        if is_damaged:
+            return Read(
+                Document.empty(), (f"{why}, and there is no good copy: write it anew",), is_damaged=True
+            )
+        return Read(Document.empty())
+
+    def _is_mounted(self) -> bool:
+        return MountTable(self._paths.root).find(self._paths.config) is not None
+
+    def keep_good_copy(self) -> None:
+        """Make the last good copy what the file is, where it is sound; raise WriteFailed."""
+        if not self._is_mounted():
+            return
+        try:
+            found, good = _read_bytes(self.path), _read_bytes(self._good)
+            if found is not None and found != good and not parse_document(found).problems:
+                replace_file(self._good, found, durable=True)
+        except (OSError, SettingsDamaged) as error:
+            log.info("%s: %s", self.path, error)
+
+    def update(self, changes: Mapping[str, str | None]) -> Document:
+        """Change fields, None taking one away, and return all; raise BadIdentity, Busy or WriteFailed.
+
+        What others wrote into the file stays there; what could not be read is kept beside it.
+        """
+        if not self._is_mounted():
+            raise WriteFailed(
+                f"the config volume is not mounted on {self._paths.config}, so nothing can be kept: mount it"
+            )
+        with self._lock():
+            read = self.read()
+            document = change(read.document, changes)
+            if document is not read.document or read.is_damaged:
+                self._write(document, read)
+        return document
+
+    def _write(self, document: Document, read: Read) -> None:
+        try:
+            data = encode(document)
+        except SettingsDamaged as error:
+            raise WriteFailed(f"{self.path} is not changed, for {error}") from error
+        if read.is_damaged:
+            try:
+                replace_file(self._damaged, _read_bytes(self.path) or b"")
+            except (OSError, WriteFailed) as error:
+                log.warning("what could not be read is not kept: %s", error)
+        try:
+            replace_file(self.path, data, durable=True)
+        except WriteFailed as error:
+            raise WriteFailed(f"{error}; nothing was changed. {_advise(error)}".rstrip()) from error
+        try:
+            replace_file(self._good, data, durable=True)
+        except WriteFailed as error:
+            log.warning("%s: the last good copy is an older one", error)
+
+    @contextmanager
+    def _lock(self) -> Iterator[None]:
+        """Let one writer at a time in; the folder itself is locked, so that nothing is left behind."""
+        folder = self.path.parent
+        try:
+            folder.mkdir(mode=0o755, exist_ok=True)
+            fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError as error:
+            raise WriteFailed(f"{folder} cannot be used: {error.strerror}") from error
+        try:
+            _wait_for(fd, folder)
+            yield
+        finally:
+            os.close(fd)
+
+
+def _advise(error: WriteFailed) -> str:
+    cause = error.__cause__
+    if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "The config volume is full: remove from it what is not abctl's"
+    return ""
+
+
+def _wait_for(fd: int, folder: Path) -> None:
+    until = time.monotonic() + _LOCK_WAIT
+    while True:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except OSError as error:
+            if error.errno != errno.EWOULDBLOCK or time.monotonic() > until:
+                raise Busy(f"another program writes the settings in {folder}: try again") from error
+        time.sleep(_LOCK_PAUSE)
+
+
+def _read(path: Path) -> Document | None:
+    """Return the settings in a file, None where there is none; raise SettingsDamaged."""
+    try:
+        data = _read_bytes(path)
+    except OSError as error:
+        raise SettingsDamaged(f"it cannot be read: {error.strerror}") from error
+    return None if data is None else parse_document(data)
+
+
+def _read_bytes(path: Path) -> bytes | None:
+    """Return the bytes of a file, at most a few more than settings may have; raise OSError."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except FileNotFoundError:
+        return None
+    with os.fdopen(fd, "rb") as file:
+        return file.read(SIZE_MAX + 1)

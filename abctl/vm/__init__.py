@@ -1,0 +1,1 @@
+"""The guest: its description, its libvirt XML, and its life."""

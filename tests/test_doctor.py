@@ -1,0 +1,303 @@
+"""What the doctor makes of facts: each verdict, its reason, and the command that mends it."""
+
+from dataclasses import replace
+
+import pytest
+
+from abctl.cli.doctor_checks import CHECKS
+from abctl.core.advice import Prompt
+from abctl.core.bootenv import BootEnv, Copy, EnvFiles, SlotSet, SlotState, Trial, Why, encode, read_boot_env
+from abctl.core.doctor import (
+    Finding,
+    Verdict,
+    judge_boot_env,
+    judge_grub_wrote,
+    judge_kernels,
+    judge_places,
+    judge_scripts,
+    judge_versions,
+    worst,
+)
+from abctl.core.doctor_disk import (
+    UnitState,
+    VolumeUse,
+    judge_lock,
+    judge_own_units,
+    judge_snapshots,
+    judge_space,
+    judge_watchdogs,
+)
+from abctl.core.events import Running
+from abctl.core.found import Extent
+from abctl.core.holder import Holder
+from abctl.core.signed_dates import read_dates, say_expired, warn_of_dates
+from abctl.core.slot import SlotName
+from abctl.core.trust_state import TrustState
+from abctl.core.units import MIB, Seconds, Version
+from abctl.errors import ToolFailed
+from abctl.host.unit_states import parse_unit_states
+from abctl.host.volume_use import parse_volume_use
+from abctl.host.watchdogs import list_watchdogs
+from tests.repositories import make_repository
+from tests.states import files_of
+
+A, B = SlotName.A, SlotName.B
+HOST = Prompt()
+IMAGE = Prompt("host.img", B)
+TRIAL = BootEnv(A, Trial(B, 2), generation=7)
+
+
+def wrote(env: BootEnv, running: Running, files: EnvFiles | None = None) -> Finding:
+    found = files or files_of(env)
+    return judge_grub_wrote(running, read_boot_env(found), found, HOST)
+
+
+def booted(name: SlotName, why: Why, generation: int | None, attempts: int | None = None) -> Running:
+    return Running(name, name, name, why, None, generation, attempts)
+
+
+# --- the boot environment ---------------------------------------------------------------------------
+
+
+def test_a_torn_copy_is_a_fault_that_the_doctor_repairs() -> None:
+    whole = files_of(TRIAL)
+    torn = whole.with_copy(Copy.SECOND, b"x" * 512)
+    assert judge_boot_env(read_boot_env(whole), HOST, adopted=True).verdict is Verdict.OK
+    found = judge_boot_env(read_boot_env(torn), IMAGE, adopted=True)
+    assert (found.verdict, found.can_repair) == (Verdict.FAULT, True)
+    assert "env2/grubenv is damaged" in found.sentence
+    assert found.command == "abctl --disk host.img --booted B doctor --repair"
+
+
+def test_copies_that_differ_are_a_warning_and_lost_ones_a_fault() -> None:
+    behind = files_of(TRIAL).with_copy(Copy.FIRST, encode(replace(TRIAL, generation=6)))
+    assert judge_boot_env(read_boot_env(behind), HOST, adopted=True).verdict is Verdict.WARNING
+    assert judge_boot_env(read_boot_env(EnvFiles()), HOST, adopted=True).verdict is Verdict.FAULT
+
+
+def test_a_host_of_the_older_system_is_told_to_adopt_and_not_repaired() -> None:
+    older = EnvFiles(older=files_of(TRIAL).older)
+    found = judge_boot_env(read_boot_env(older), HOST, adopted=False)
+    assert (found.verdict, found.command, found.can_repair) == (Verdict.WARNING, "abctl adopt", False)
+    scripts = judge_scripts(["state.cfg"], ["grub.cfg"], adopted=False, sound=False, prompt=HOST)
+    assert (scripts.verdict, scripts.command, scripts.can_repair) == (Verdict.WARNING, "abctl adopt", False)
+
+
+@pytest.mark.parametrize(
+    ("running", "verdict", "words"),
+    [
+        (booted(B, Why.TRIAL, 7, 2), Verdict.OK, "both copies say that 2 are left"),
+        # GRUB said so to the kernel, but the disk did not keep it.
+        (booted(B, Why.TRIAL, 7, 1), Verdict.FAULT, "still say 2: what GRUB writes does not stay"),
+        (booted(A, Why.UNSAVED, 7), Verdict.FAULT, "could not write"),
+        (
+            booted(A, Why.PRIMARY, 9),
+            Verdict.FAULT,
+            "GRUB read generation 9 at this boot, and the newest",
+        ),
+        (booted(A, Why.LOST, 0), Verdict.WARNING, "no whole copy"),
+        (booted(A, Why.PRIMARY, 5), Verdict.OK, "since then it has come to 7"),
+        (booted(A, Why.PRIMARY, None), Verdict.UNKNOWN, "does not say"),
+    ],
+)
+def test_whether_grub_wrote_is_read_from_the_kernels_command_line(
+    running: Running, verdict: Verdict, words: str
+) -> None:
+    found = wrote(TRIAL, running)
+    assert found.verdict is verdict
+    assert words in found.sentence
+
+
+def test_a_write_that_reached_one_copy_only_is_a_warning_that_names_the_other() -> None:
+    half = files_of(TRIAL).with_copy(Copy.SECOND, encode(replace(TRIAL, trial=Trial(B, 1))))
+    found = wrote(TRIAL, booted(B, Why.TRIAL, 7, 1), half)
+    assert found.verdict is Verdict.WARNING
+    assert "env1/grubenv still says 2" in found.sentence
+
+
+# --- the grub partition and the slot sets -----------------------------------------------------------
+
+
+def test_a_copy_that_is_no_sector_is_a_fault_and_a_script_in_pieces_is_none() -> None:
+    whole = (Extent(4096, 512),)
+    good = {"env1/grubenv": whole, "env2/grubenv": whole, "grub.cfg": (Extent(0, 2000),)}
+    assert judge_places(good, HOST).verdict is Verdict.OK
+    for spoilt in ((Extent(4096, 2048),), (Extent(4096, 256), Extent(8192, 256)), (Extent(4000, 512),)):
+        found = judge_places({**good, "env2/grubenv": spoilt}, HOST)
+        assert (found.verdict, found.can_repair) == (Verdict.FAULT, True)
+        assert "env2/grubenv" in found.sentence
+    assert judge_places({**good, "grub.cfg": (Extent(0, 512), Extent(4096, 512))}, HOST).verdict is Verdict.OK
+
+
+@pytest.mark.parametrize(
+    ("missing", "differing", "sound", "verdict"),
+    [
+        ([], [], True, Verdict.OK),
+        (["select.cfg"], [], True, Verdict.FAULT),
+        ([], ["select.cfg"], True, Verdict.WARNING),
+        ([], ["select.cfg"], False, Verdict.FAULT),
+        ([], ["select.cfg"], None, Verdict.FAULT),
+    ],
+)
+def test_other_scripts_are_a_fault_unless_grub_is_seen_to_decide_the_same(
+    missing: list[str], differing: list[str], sound: bool | None, verdict: Verdict
+) -> None:
+    found = judge_scripts(missing, differing, adopted=True, sound=sound, prompt=HOST)
+    assert found.verdict is verdict
+    assert found.can_repair is (verdict is not Verdict.OK)
+
+
+def test_a_kernel_counts_where_grub_may_have_to_boot_it() -> None:
+    env = BootEnv(A, slot_sets={A: SlotSet(SlotState.GOOD), B: SlotSet(SlotState.EMPTY)})
+    for state, verdict in (
+        (SlotState.EMPTY, Verdict.OK),
+        (SlotState.BAD, Verdict.WARNING),
+        (SlotState.GOOD, Verdict.FAULT),
+        (SlotState.UNTESTED, Verdict.FAULT),
+    ):
+        found = judge_kernels(env.with_state(B, state), {A: True, B: False}, by_grub=True, command="x")
+        assert found.verdict is verdict
+    assert judge_kernels(env, {A: False, B: False}, by_grub=False, command=None).verdict is Verdict.FAULT
+
+
+def test_a_slot_set_that_holds_something_else_is_named() -> None:
+    env = BootEnv(
+        A, slot_sets={A: SlotSet(SlotState.GOOD, Version("2")), B: SlotSet(SlotState.EMPTY, Version("3"))}
+    )
+    assert judge_versions(env, {A: Version("2"), B: Version("1")}, HOST).verdict is Verdict.OK
+    assert judge_versions(env, {A: None, B: None}, HOST).verdict is Verdict.OK
+    found = judge_versions(env, {A: Version("1"), B: None}, HOST)
+    assert "slot set A is said to hold 2, but its files say 1" in found.sentence
+
+
+# --- the rest ---------------------------------------------------------------------------------------
+
+
+def test_a_lock_is_a_fault_where_its_holder_was_stopped_and_a_warning_where_it_hangs() -> None:
+    assert judge_lock(None).verdict is Verdict.OK
+    assert judge_lock(Holder(7, "today", 60.0)).verdict is Verdict.OK
+    stopped = judge_lock(Holder(7, "today", 60.0, stopped=True))
+    assert (stopped.verdict, stopped.command) == (Verdict.FAULT, "kill -CONT 7")
+    hangs = judge_lock(Holder(7, "yesterday", 90_000.0))
+    assert (hangs.verdict, hangs.command) == (Verdict.WARNING, "kill 7")
+
+
+# As lvs 2.03.16 prints them: a volume, a snapshot, one that overflowed, a thin pool and its metadata.
+LVS = """{"report": [{"lv": [
+ {"lv_name":"A_var", "lv_attr":"owi-aos---", "data_percent":"", "metadata_percent":""},
+ {"lv_name":"snap", "lv_attr":"swi-a-s---", "data_percent":"%s", "metadata_percent":""},
+ {"lv_name":"old", "lv_attr":"%s", "data_percent":"100.00", "metadata_percent":""},
+ {"lv_name":"[pool_tmeta]", "lv_attr":"ewi-ao----", "data_percent":"", "metadata_percent":""}
+]}]}"""
+
+
+@pytest.mark.parametrize(
+    ("percent", "attributes", "verdict", "words"),
+    [
+        ("12.00", "-wi-a-----", Verdict.OK, "no snapshot"),
+        ("93.40", "-wi-a-----", Verdict.WARNING, "snap is 93 % full"),
+        ("12.00", "swi-I-s---", Verdict.FAULT, "old is lost"),
+    ],
+)
+def test_a_snapshot_is_told_of_before_it_overflows_and_after(
+    percent: str, attributes: str, verdict: Verdict, words: str
+) -> None:
+    found = judge_snapshots(parse_volume_use(LVS % (percent, attributes)))
+    assert found.verdict is verdict
+    assert words in found.sentence
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"report": 1}', '{"report": [{"lv": [{}]}]}'])
+def test_what_lvs_never_prints_is_an_error_with_a_sentence(text: str) -> None:
+    with pytest.raises(ToolFailed, match="lvs printed"):
+        parse_volume_use(text)
+
+
+def test_a_thin_pool_is_as_full_as_its_metadata() -> None:
+    assert judge_snapshots([VolumeUse("pool", "twi-aot---", 10.0, 91.0)]).verdict is Verdict.WARNING
+
+
+SHOWN = """Id=boot.mount
+LoadState=loaded
+ActiveState={mount}
+
+Id=abctl-health.service
+LoadState={health}
+ActiveState=active
+
+Id=abctl-deadline.timer
+LoadState=loaded
+ActiveState=inactive
+"""
+
+
+@pytest.mark.parametrize(
+    ("mount", "health", "command"),
+    [
+        ("active", "loaded", None),
+        ("inactive", "loaded", "systemctl restart boot.mount"),
+        ("failed", "loaded", "systemctl status boot.mount"),
+        ("active", "masked", "systemctl unmask abctl-health.service"),
+        ("active", "not-found", "systemctl status abctl-health.service"),
+    ],
+)
+def test_a_unit_that_is_not_as_it_has_to_be_is_named_with_a_command(
+    mount: str, health: str, command: str | None
+) -> None:
+    units = tuple(parse_unit_states(SHOWN.format(mount=mount, health=health)))
+    assert [unit.name for unit in units] == ["boot.mount", "abctl-health.service", "abctl-deadline.timer"]
+    found = judge_own_units(units, frozenset({"boot.mount", "abctl-health.service"}))
+    assert found.command == command
+    assert found.verdict is (Verdict.FAULT if command else Verdict.OK)
+    assert UnitState("abctl-deadline.timer", "loaded", "inactive") in units
+
+
+def test_watchdogs_are_found_where_the_kernel_shows_them(tmp_path_factory: pytest.TempPathFactory) -> None:
+    root = tmp_path_factory.mktemp("root")
+    assert judge_watchdogs(list_watchdogs(root)).verdict is Verdict.WARNING
+    folder = root / "sys/class/watchdog/watchdog0"
+    folder.mkdir(parents=True)
+    (folder / "identity").write_text("Software Watchdog\n")
+    assert list_watchdogs(root) == ("Software Watchdog",)
+    assert "needs a kernel that still runs" in judge_watchdogs(list_watchdogs(root)).sentence
+
+
+class Half:
+    f_frsize, f_blocks, f_bavail = 4096, 16 * MIB // 4096, 4
+
+
+def test_a_full_config_volume_is_a_warning() -> None:
+    found = judge_space(Half(), "du")
+    assert (found.verdict, found.command) == (Verdict.WARNING, "du")
+    assert "16 KiB of 16 MiB are free" in found.sentence
+
+
+def test_dates_are_those_that_the_repository_signed(tmp_path_factory: pytest.TempPathFactory) -> None:
+    repo = make_repository(tmp_path_factory.mktemp("repo") / "repo", ["1.0.0"])
+    metadata = {
+        role: next(iter(sorted(repo.metadata.glob(f"*{role}.json")))).read_text()
+        for role in ("timestamp", "snapshot", "targets")
+    }
+    dates = read_dates(TrustState(metadata=metadata), repo.root.decode())
+    published = repo.state.published
+    assert published is not None
+    assert dates.expires["targets"] == published.targets.expires
+    assert dates.signed == repo.clock.now
+    assert say_expired(dates, repo.clock()) is None
+    repo.expire("timestamp")
+    assert "timestamp metadata expired" in (say_expired(dates, repo.clock()) or "")
+    assert "the clock is behind" in next(iter(warn_of_dates(dates, Seconds(dates.signed - 86_400))))
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"signed": 1}', '{"signed": {"expires": 5}}', "[" * 10_000])
+def test_damaged_metadata_has_no_dates(text: str) -> None:
+    dates = read_dates(TrustState(roots=(text,), metadata={"timestamp": text}), text)
+    assert (dates.signed, dict(dates.expires)) == (0, {})
+
+
+def test_the_worst_finding_is_that_of_all_and_names_are_said_once() -> None:
+    findings = [Finding(verdict, "x") for verdict in Verdict]
+    assert worst(findings) is Verdict.FAULT
+    assert worst([]) is Verdict.OK
+    names = [check.name for check in CHECKS]
+    assert len(set(names)) == len(names)
