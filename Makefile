@@ -7,7 +7,7 @@ LOCK := .venv/bin/uv pip compile --quiet --universal --python-version 3.11 --gen
 	--no-emit-index-url --no-header --no-annotate $(if $(UPGRADE),--upgrade) pyproject.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test quick check schemas manual mutants fuzz bench rollout coverage lab lab-full campaign fresh fmt lock clean
+.PHONY: help setup demo test quick machines check schemas manual mutants fuzz bench rollout coverage lab lab-full campaign fresh fmt lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -19,11 +19,14 @@ demo: setup ## Show upgrades, a fallback and a rollback on a virtual host
 	@$(PYTHON) -m tests.demo
 
 test: check ## Run everything: check, the quick tests, then the slow ones
-	$(PYTEST) -m "not slow"
-	$(PYTEST) -m slow
+	$(PYTEST) -m "not slow and not machine"
+	$(PYTEST) -m "slow and not machine"
 
 quick: setup ## Run the quick tests only
-	$(PYTEST) -m "not slow"
+	$(PYTEST) -m "not slow and not machine"
+
+machines: setup ## Run the tests that start guests, by QEMU and a real libvirtd (five minutes)
+	$(PYTEST) -m machine
 
 check: setup ## Check format, lint, types, GRUB scripts, import rules, schemas and man pages
 	.venv/bin/ruff format --check .

@@ -21,7 +21,7 @@ from tests.test_agent_cli import Agent, run_agent
 from tests.vsock.device import VsockDevice
 from tests.vsock.guest import Guest, Said, make_initramfs, run_guest
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.machine
 
 CID = 3
 # A hostile program of the guest: sends pieces over AF_VSOCK, and prints the answer.

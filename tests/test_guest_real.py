@@ -23,7 +23,7 @@ from tests.libvirt_daemon import LibvirtDaemon
 from tests.releases import Archive
 from tests.tiny_guest import KERNEL, make_initramfs
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.machine
 
 _LIMIT = 90.0  # seconds for what takes two or three
 

@@ -30,16 +30,15 @@ rate = 20                   # requests a second of each guest; burst = 40 of the
 jobs_per_hour = 12          # upgrades that each guest may start
 """
 
-import tomllib
 from enum import StrEnum
 from typing import Annotated
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from abctl.core.agent_rules import ALL_COMMANDS, AgentRules, Command, parse_cids
 from abctl.core.health import HealthPolicy, parse_min_free
-from abctl.core.problems import describe_problems
+from abctl.core.toml_file import parse_toml
 from abctl.errors import BadConfig
 
 CONFIG_NAME = "config.toml"
@@ -206,11 +205,4 @@ class Config(BaseModel):
 
 def parse_config(text: str, name: str) -> Config:
     """Return the configuration in ``text``; raise BadConfig, naming ``name`` and every wrong field."""
-    try:
-        values = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise BadConfig(f"{name} is not TOML: {error}") from error
-    try:
-        return Config.model_validate(values)
-    except ValidationError as error:
-        raise BadConfig(f"{name} is not sound: {describe_problems(error)}") from error
+    return parse_toml(Config, text, name, BadConfig)

@@ -26,14 +26,14 @@ connections = 16             # at once
 """
 
 import re
-import tomllib
 from enum import StrEnum
 from ipaddress import ip_network
 from typing import Annotated, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from abctl.core.problems import clean_text, describe_problems
+from abctl.core.problems import clean_text
+from abctl.core.toml_file import parse_toml
 from abctl.errors import BadFirewall
 from abctl.firewall.icmp import parse_type
 from abctl.firewall.rules import PORT_MAX, Action, Family, Network, Per, Protocol, Rate
@@ -241,14 +241,7 @@ class PolicyForm(_Form):
 
 def parse_policy(text: str, name: str) -> PolicyForm:
     """Return the policy in ``text``; raise BadFirewall, naming ``name`` and every wrong field."""
-    try:
-        values = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise BadFirewall(f"{name} is not TOML: {clean_text(str(error))[:200]}") from error
-    try:
-        return PolicyForm.model_validate(values)
-    except ValidationError as error:
-        raise BadFirewall(f"{name} is not sound: {describe_problems(error)}") from error
+    return parse_toml(PolicyForm, text, name, BadFirewall)
 
 
 def add_base(form: PolicyForm, base: PolicyForm) -> PolicyForm:

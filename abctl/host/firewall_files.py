@@ -1,17 +1,16 @@
 """The files of a firewall: its policy, the prefixes that fill its sets, and what is remembered of it."""
 
-import fcntl
 import hashlib
 import os
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from abctl.errors import BadFirewall, Busy, WriteFailed
+from abctl.errors import BadFirewall, WriteFailed
 from abctl.host.data import find_data
 from abctl.host.live import LivePaths
+from abctl.host.lock import wait_for_lock
 from abctl.host.replace import replace_file
 
 DEFAULT_FOLDER = Path("/etc/abctl")  # as in host.config, which takes longer to load
@@ -21,7 +20,7 @@ _SHIPPED = "layout/firewall"
 _SUFFIX = ".prefixes"
 _STATE, _LOCK = "run/abctl/firewall.json", "run/abctl-firewall.lock"
 _STATE_MAX = 8 * 1024 * 1024  # bytes; 4096 prefixes in each of some rules
-_LOCK_WAIT, _LOCK_PAUSE = 30.0, 0.05  # seconds
+_LOCK_WAIT = 30.0  # seconds
 _SESSION_WORDS = 4  # client, its port, server, its port
 
 
@@ -115,22 +114,10 @@ class KeptFile:
         except OSError as error:
             raise WriteFailed(f"{self._lock} cannot be opened: {error.strerror}; run as root") from error
         try:
-            _wait_for(fd)
+            wait_for_lock(fd, _LOCK_WAIT, "another abctl changes the firewall: wait until it has ended")
             yield
         finally:
             os.close(fd)
-
-
-def _wait_for(fd: int) -> None:
-    until = time.monotonic() + _LOCK_WAIT
-    while True:
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return
-        except OSError as error:
-            if time.monotonic() >= until:
-                raise Busy("another abctl changes the firewall: wait until it has ended") from error
-        time.sleep(_LOCK_PAUSE)
 
 
 @dataclass(frozen=True, slots=True)

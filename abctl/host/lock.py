@@ -14,6 +14,7 @@ from abctl.core.holder import Holder
 from abctl.errors import Busy, DiskUnusable
 
 _HOST_LOCK = "abctl-host.lock"
+_PAUSE = 0.05  # seconds between two tries
 _START_TIME = 19  # place of starttime among the fields
 _HOST_FOLDER = Path("/run")  # only root writes there, so nobody else can keep a host from its upgrade
 _DEVICE_FOLDER = Path("/run/lock")
@@ -69,6 +70,19 @@ def _lock(path: Path, what: str, *, create: bool) -> Iterator[None]:
         yield
     finally:
         os.close(fd)
+
+
+def wait_for_lock(fd: int, seconds: float, busy: str) -> None:
+    """Lock an open file as soon as nobody else has it; raise Busy, saying ``busy``, after ``seconds``."""
+    until = time.monotonic() + seconds
+    while True:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except OSError as error:
+            if error.errno != errno.EWOULDBLOCK or time.monotonic() >= until:
+                raise Busy(busy) from error
+        time.sleep(_PAUSE)
 
 
 def _open(path: Path, what: str, *, create: bool) -> int:

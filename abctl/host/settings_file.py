@@ -1,10 +1,8 @@
 """The settings on the mounted config volume, which both slot sets share."""
 
 import errno
-import fcntl
 import logging
 import os
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,14 +20,15 @@ from abctl.core.settings import (
     encode,
     parse_document,
 )
-from abctl.errors import Busy, WriteFailed
+from abctl.errors import WriteFailed
 from abctl.host.live import LivePaths
+from abctl.host.lock import wait_for_lock
 from abctl.host.mounts import MountTable
 from abctl.host.replace import replace_file
 
 log = logging.getLogger(__name__)
 
-_LOCK_WAIT, _LOCK_PAUSE = 10.0, 0.05  # seconds
+_LOCK_WAIT = 10.0  # seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +147,7 @@ class SettingsFile:
         except OSError as error:
             raise WriteFailed(f"{folder} cannot be used: {error.strerror}") from error
         try:
-            _wait_for(fd, folder)
+            wait_for_lock(fd, _LOCK_WAIT, f"another program writes the settings in {folder}: try again")
             yield
         finally:
             os.close(fd)
@@ -159,18 +158,6 @@ def _advise(error: WriteFailed) -> str:
     if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):
         return "The config volume is full: remove from it what is not abctl's"
     return ""
-
-
-def _wait_for(fd: int, folder: Path) -> None:
-    until = time.monotonic() + _LOCK_WAIT
-    while True:
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return
-        except OSError as error:
-            if error.errno != errno.EWOULDBLOCK or time.monotonic() > until:
-                raise Busy(f"another program writes the settings in {folder}: try again") from error
-        time.sleep(_LOCK_PAUSE)
 
 
 def _read(path: Path) -> Document | None:

@@ -10,16 +10,15 @@ bridge = "br6"
 mac = "6a:01:00:ec:bd:51"    # default: follows from the identity of the host
 """
 
-import tomllib
 from enum import StrEnum
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from abctl.core.guest import HUGEPAGE
 from abctl.core.layout_file import Size
 from abctl.core.macs import parse_mac
-from abctl.core.problems import describe_problems
+from abctl.core.toml_file import parse_toml
 from abctl.core.units import GIB, KIB, MIB
 from abctl.errors import BadGuest, BadIdentity
 
@@ -245,11 +244,4 @@ class Description(_Form):
 
 def parse_description(text: str, name: str) -> Description:
     """Return the description in ``text``; raise BadGuest, naming ``name`` and every wrong field."""
-    try:
-        values = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise BadGuest(f"{name} is not TOML: {error}") from error
-    try:
-        return Description.model_validate(values)
-    except ValidationError as error:
-        raise BadGuest(f"{name} is not sound: {describe_problems(error)}") from error
+    return parse_toml(Description, text, name, BadGuest)
