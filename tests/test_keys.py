@@ -12,14 +12,17 @@ from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
     Encoding,
     NoEncryption,
     PrivateFormat,
+    load_pem_private_key,
 )
 from tuf.api.exceptions import UnsignedMetadataError
 
+from abctl.build import pkcs8
 from abctl.build.keys import read_public, read_signer
 from abctl.build.roles import Role
 from abctl.errors import BadKey
@@ -163,6 +166,27 @@ def test_the_right_one_of_several_passphrases_opens_a_key(tmp_path: Path, desk: 
     assert (gone.code, "cannot be read" in gone.error) == (40, True)
     (tmp_path / "a.pass").write_bytes(b"\xff\xfe")
     assert desk.keys("sign", "--key", encrypted, *files[:2]).code == 63
+
+
+def test_a_wrong_passphrase_that_leaves_what_looks_decrypted_is_one_like_any_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One in some 200 leaves garbage with a padding that could be right: then the next one still counts."""
+    monkeypatch.setattr(pkcs8, "_COST", 2)  # so that hundreds are tried at once
+    encrypted = tmp_path / "k"
+    encrypted.write_bytes(pkcs8.encode_encrypted(Ed25519PrivateKey.generate(), "right"))
+    wrong = next(phrase for phrase in map(str, range(10_000)) if _looks_decrypted(encrypted, phrase))
+    read_signer(encrypted, [wrong, "right"])
+    with pytest.raises(BadKey, match="the passphrase is not that of"):
+        read_signer(encrypted, [wrong])
+
+
+def _looks_decrypted(path: Path, phrase: str) -> bool:
+    try:
+        load_pem_private_key(path.read_bytes(), phrase.encode())
+    except ValueError as error:
+        return "password" not in str(error).lower()
+    return False
 
 
 def make_ec_key(*, encrypted: bool) -> bytes:
