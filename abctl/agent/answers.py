@@ -5,7 +5,6 @@ An answer is ``{"Ok": ...}`` or ``{"Err": "text"}``; one of ours is ``{"Ok": {"a
 
 import json
 from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from pydantic import Field
@@ -14,10 +13,10 @@ from abctl.agent.jobs import Job, JobState
 from abctl.agent.messages import JOB_ID_PATTERN, OURS
 from abctl.agent.protocol import MESSAGE_MAX
 from abctl.core.bootstate import SlotState, Why
+from abctl.core.clock import format_time
 from abctl.core.problems import clean_text
 from abctl.core.record import Happened
 from abctl.core.slot import SlotName
-from abctl.core.units import Seconds
 
 _ERROR_MAX = 1000  # characters
 
@@ -209,8 +208,3 @@ def describe_job(job: Job) -> JobAnswer:
         text=job.text,
         exit_code=job.exit_code,
     )
-
-
-def format_time(at: Seconds) -> str:
-    """Return RFC 3339 in UTC: ``2026-11-22T20:11:05Z``."""
-    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -29,6 +29,7 @@ from abctl.agent.messages import (
     StartUpgrade,
     UpgradeFromUrl,
 )
+from abctl.core.clock import format_time
 from abctl.core.record import Record
 from abctl.core.units import Seconds
 from abctl.errors import AbctlError
@@ -245,7 +246,7 @@ def describe_history(record: Record, last: int) -> HistoryAnswer:
     return HistoryAnswer(
         entries=tuple(
             EntryAnswer(
-                at=answers.format_time(entry.at),
+                at=format_time(entry.at),
                 what=entry.what,
                 slot_set=entry.slot_set,
                 version=entry.version,

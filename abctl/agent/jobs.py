@@ -14,6 +14,7 @@ from typing import Any
 
 from abctl.agent.messages import StartUpgrade, UpgradeFromUrl
 from abctl.core.agent_rules import HOST_CID
+from abctl.core.fields import checked_number
 from abctl.core.jobs_file import FORM
 from abctl.core.problems import clean_text
 from abctl.core.record import Entry, Happened, Record
@@ -24,7 +25,6 @@ JOBS_MAX = 32
 TEXT_MAX = 400  # characters
 _HOUR = 3600
 START_LIMIT = 60  # seconds for a job's process to come up
-_NUMBER_END = 253_402_300_800  # 10000-01-01 in seconds; no serial comes near it
 
 
 class JobState(StrEnum):
@@ -259,7 +259,7 @@ def decode_half(half: bytes) -> Jobs | None:
         values = json.loads(body)
         # A newer abctl may know more states: the rest is worth keeping.
         jobs = [_parse_job(item) for item in values["jobs"] if item["state"] in tuple(JobState)]
-        return Jobs(tuple(jobs)[-JOBS_MAX:], _number(values["serial"]))
+        return Jobs(tuple(jobs)[-JOBS_MAX:], checked_number(values["serial"]))
     except (AttributeError, KeyError, TypeError, ValueError, RecursionError):
         return None
 
@@ -268,9 +268,9 @@ def _parse_job(values: dict[str, Any]) -> Job:
     wanted = values["wanted"]
     return Job(
         id=_text(values["id"]),
-        cid=_number(values["cid"]),
-        asked=Seconds(_number(values["asked"])),
-        changed=Seconds(_number(values["changed"])),
+        cid=checked_number(values["cid"]),
+        asked=Seconds(checked_number(values["asked"])),
+        changed=Seconds(checked_number(values["changed"])),
         wanted=Wanted(
             version=_version(wanted.get("version")),
             reboot=wanted["reboot"] is True,
@@ -282,16 +282,10 @@ def _parse_job(values: dict[str, Any]) -> Job:
         is_cancelled=values.get("is_cancelled") is True,
         version=_version(values.get("version")),
         sha256=_digest(values.get("sha256")),
-        installed=None if values.get("installed") is None else Seconds(_number(values["installed"])),
+        installed=None if values.get("installed") is None else Seconds(checked_number(values["installed"])),
         text=_text(values.get("text", "")),
-        exit_code=None if values.get("exit_code") is None else _number(values["exit_code"]),
+        exit_code=None if values.get("exit_code") is None else checked_number(values["exit_code"]),
     )
-
-
-def _number(value: Any) -> int:
-    if type(value) is not int or not 0 <= value < _NUMBER_END:
-        raise ValueError("not a number of that kind")
-    return value
 
 
 def _text(value: Any) -> str:

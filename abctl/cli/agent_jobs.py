@@ -9,10 +9,10 @@ from abctl.agent.desk import follow_all
 from abctl.agent.jobs import Job, JobState
 from abctl.cli.agent_host import TargetHost, make_runner, open_jobs
 from abctl.cli.report import Digest, Disk, Note, Report, Time
-from abctl.cli.sentences import format_time
 from abctl.cli.style import Style, sentence
 from abctl.cli.wiring import Target
 from abctl.core.agent_rules import HOST_CID
+from abctl.core.clock import format_time
 from abctl.host.clock import now
 
 

@@ -20,7 +20,6 @@ from abctl.cli.report import (
 )
 from abctl.cli.sentences import (
     find_outcome_entry,
-    format_time,
     name_slot_set,
     plural,
     say_entry,
@@ -43,6 +42,7 @@ from abctl.core.bootenv import (
     Why,
     next_boot,
 )
+from abctl.core.clock import format_time
 from abctl.core.contents import Contents
 from abctl.core.evidence import TrialEvidence
 from abctl.core.health import CheckResult

@@ -3,8 +3,9 @@
 from collections.abc import Iterable
 
 from abctl.cli.report import EvidenceReport, HealthCheckReport, TrialBootReport, TrialStoryReport
-from abctl.cli.sentences import find_outcome_entry, format_time
+from abctl.cli.sentences import find_outcome_entry
 from abctl.core.bootenv import Outcome
+from abctl.core.clock import format_time
 from abctl.core.evidence import Attempt, Evidence, TrialEvidence
 from abctl.core.explain import say_all, say_attempt
 from abctl.core.health import CheckResult

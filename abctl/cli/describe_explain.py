@@ -5,9 +5,10 @@ from collections.abc import Iterator, Mapping
 from abctl.cli.describe import say_rehearsal
 from abctl.cli.report import StatusReport
 from abctl.cli.report_explain import AnswerReport, ExplainReport
-from abctl.cli.sentences import find_entry, format_day, name_slot_set, plural, say_entry
+from abctl.cli.sentences import find_entry, name_slot_set, plural, say_entry
 from abctl.core.advice import Prompt
 from abctl.core.bootenv import MAX_ATTEMPTS, UNSETTLED_MAX, EnvFiles, SlotState, Why
+from abctl.core.clock import say_time
 from abctl.core.contents import Contents
 from abctl.core.machine import Host
 from abctl.core.outlook import Answer, ask, foresee
@@ -101,7 +102,7 @@ def _say_past(host: Host, name: SlotName) -> Iterator[str]:
     known = {id(entry): entry for entry in found if entry and version and entry.version == version}
     for entry in host.record.entries:
         if id(entry) in known:
-            yield f"{say_entry(entry)} ({format_day(entry.at)})"
+            yield f"{say_entry(entry)} ({say_time(entry.at)})"
     if not known:
         yield f"how slot set {name} came to hold what it does is not recorded"
 

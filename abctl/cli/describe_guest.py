@@ -8,7 +8,7 @@ from pathlib import Path
 from abctl.cli.guest_host import LiveGuest, is_watched
 from abctl.cli.report import StatusReport
 from abctl.cli.report_guest import GuestReport
-from abctl.cli.sentences import format_time
+from abctl.core.clock import format_time
 from abctl.core.guest import Domain, Power
 from abctl.core.guest_state import GuestState, Phase
 from abctl.core.units import KIB

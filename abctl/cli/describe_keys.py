@@ -19,7 +19,8 @@ from abctl.cli.report_published import (
     RoleKeysReport,
     RoleName,
 )
-from abctl.cli.sentences import format_time, plural
+from abctl.cli.sentences import plural
+from abctl.core.clock import format_time
 from abctl.core.units import Seconds
 
 

@@ -2,7 +2,7 @@
 
 from abctl.cli.report_offers import ObjectionReport, OfferReport, OffersReport, RoleReport
 from abctl.cli.repository import Findings, say_objections
-from abctl.cli.sentences import format_time
+from abctl.core.clock import format_time
 from abctl.core.consider import Considered, Reason, choose
 
 

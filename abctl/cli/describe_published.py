@@ -23,8 +23,7 @@ from abctl.cli.report_published import (
     RolloutReport,
     WaveReport,
 )
-from abctl.cli.sentences import format_time
-from abctl.core.clock import say_time
+from abctl.core.clock import format_time, say_time
 from abctl.core.offer import find_stuck
 from abctl.core.problems import clean_text
 from abctl.core.terms import Rollout

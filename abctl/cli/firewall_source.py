@@ -20,8 +20,8 @@ from abctl.host.firewall_files import (
     find_prefix_files,
     find_shipped,
     prefix_folders,
-    read_text,
 )
+from abctl.host.small_files import read_text
 
 DEFAULT = "hostos"
 _BASES_MAX = 4  # policies below each other
@@ -127,12 +127,12 @@ def read_host_prefixes(choice: Choice) -> tuple[Filling, ...]:
 
 def _read_source(choice: Choice) -> Source:
     name, path = _find_policy(choice)
-    form = parse_policy(read_text(path, POLICY_MAX), str(path))
+    form = parse_policy(read_text(path, POLICY_MAX, BadFirewall), str(path))
     for _ in range(_BASES_MAX):
         if form.base is None:
             break
         base = find_shipped(form.base)
-        form = add_base(form, parse_policy(read_text(base, POLICY_MAX), str(base)))
+        form = add_base(form, parse_policy(read_text(base, POLICY_MAX, BadFirewall), str(base)))
     if form.base is not None:
         raise BadFirewall(f"{path} has a base that has a base, and so on, more than {_BASES_MAX} times")
     return Source(name, form, (path,))
@@ -163,7 +163,7 @@ def _prefix_files_of(choice: Choice) -> tuple[Path, ...]:
 
 
 def _read_filling(path: Path) -> Filling:
-    return Filling(parse_prefixes(read_text(path, POLICY_MAX), str(path)), str(path))
+    return Filling(parse_prefixes(read_text(path, POLICY_MAX, BadFirewall), str(path)), str(path))
 
 
 def _complete(choice: Choice, fillings: Mapping[str, Filling]) -> dict[str, Filling]:

@@ -55,11 +55,10 @@ class GuestDisk:
             log.warning("what became of the guest's last boot could not be recorded: %s", error)
 
     def _settle(self, machine: Machine) -> None:
-        trial = operate.observe(machine.ports).host.env.trial
-        generation = operate.observe(machine.ports).host.env.generation
-        if trial is not None and guest_file.read_healthy(self.root) == generation:
+        env = operate.observe(machine.ports).host.env
+        if env.trial is not None and guest_file.read_healthy(self.root) == env.generation:
             # Only now: while the guest runs, its boot environment is its own.
-            ports = replace(machine.ports, running=Running.all_of(trial.slot_set))
+            ports = replace(machine.ports, running=Running.all_of(env.trial.slot_set))
             env = operate.apply(ports, Confirm(machine.ports.now())).env
             log.info("the guest's slot set %s is confirmed", env.primary)
         else:

@@ -29,6 +29,7 @@ from abctl.host.lock import lock_file
 from abctl.host.notify import Notifier
 from abctl.host.resources import read_resources
 from abctl.host.serial_log import SerialLog
+from abctl.host.small_files import read_text
 from abctl.vm.description import DESCRIPTION_MAX, DESCRIPTION_NAME, Description, parse_description
 from abctl.vm.domain import Start, make_xml
 from abctl.vm.fitness import choose_hugepages, find_problems, list_files
@@ -54,21 +55,12 @@ def description_path(target: Target) -> Path:
 
 def read_description(path: Path) -> Description:
     """Return the guest's description; raise BadGuest."""
-    try:
-        with path.open("rb") as file:
-            data = file.read(DESCRIPTION_MAX + 1)
-        if len(data) > DESCRIPTION_MAX:
-            raise BadGuest(f"{path} has more than {DESCRIPTION_MAX} bytes: it is another file")
-        return parse_description(data.decode(), str(path))
-    except FileNotFoundError as error:
+    if not path.exists():
         raise BadGuest(
             f"{path} does not exist, so this host has no guest: copy "
             "/usr/share/abctl/layout/guest/guest.toml there and change what has to be"
-        ) from error
-    except UnicodeDecodeError as error:
-        raise BadGuest(f"{path} is not UTF-8: {error.reason} at byte {error.start}") from error
-    except OSError as error:
-        raise BadGuest(f"{path} cannot be read: {error.strerror}") from error
+        )
+    return parse_description(read_text(path, DESCRIPTION_MAX, BadGuest), str(path))
 
 
 def find_mac() -> str:

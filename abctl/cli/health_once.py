@@ -6,8 +6,8 @@ from typing import NoReturn
 
 from abctl.cli.health_host import make_environment, read_policy, running_trial
 from abctl.cli.report_health import CheckDoneReport, HealthReport, ServiceReport
-from abctl.cli.sentences import format_time
 from abctl.cli.wiring import Target, open_machine
+from abctl.core.clock import format_time
 from abctl.core.events import Running
 from abctl.core.health import CheckResult
 from abctl.core.health_state import HealthState

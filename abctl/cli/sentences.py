@@ -4,7 +4,6 @@ A sentence starts in lower case and has no full stop, so that it can stand behin
 """
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
 
 from abctl.core.bootenv import (
     MAX_ATTEMPTS,
@@ -18,12 +17,13 @@ from abctl.core.bootenv import (
     Why,
     choose_copy,
 )
+from abctl.core.clock import say_time
 from abctl.core.contents import Contents
 from abctl.core.machine import Host, find_ended_trial
 from abctl.core.record import Entry, Happened, Record
 from abctl.core.slot import SlotName
 from abctl.core.trust_state import TrustState
-from abctl.core.units import Seconds, Version
+from abctl.core.units import Version
 
 _HAPPENED = {
     Happened.CREATED: "the disk was made with {release} in slot set {slot_set}",
@@ -42,11 +42,6 @@ _HAPPENED = {
     Happened.ALLOWED: "{release} was allowed again",
     Happened.REBUILT: "the boot environment was lost and rebuilt: {text}",
 }
-
-
-def format_time(at: Seconds) -> str:
-    """Return RFC 3339 in UTC: ``2026-11-22T20:11:05Z``."""
-    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def plural(count: int, noun: str) -> str:
@@ -278,16 +273,16 @@ def _why_good(host: Host, name: SlotName, origin: Origin) -> str:
     for entry in reversed(host.record.entries):
         if entry.slot_set is name and entry.version == version:
             if entry.what is Happened.CONFIRMED:
-                return f"confirmed {format_day(entry.at)}"
+                return f"confirmed {say_time(entry.at)}"
             if entry.what is Happened.CREATED:
-                return f"the disk was made with it {format_day(entry.at)}"
+                return f"the disk was made with it {say_time(entry.at)}"
     return "it was confirmed, or the disk was made with it"
 
 
 def _why_untested(host: Host, name: SlotName, origin: Origin) -> str:
     if host.env.trial and host.env.trial.slot_set is name:
         installed = find_entry(host.record, Happened.INSTALLED, name)
-        since = f"installed {format_day(installed.at)}; " if installed else ""
+        since = f"installed {say_time(installed.at)}; " if installed else ""
         count = host.env.trial.attempts
         return f"{since}on trial, {plural(count, 'attempt') if count else 'no attempt'} left"
     if origin in (Origin.NONE, Origin.OLDER):
@@ -326,8 +321,3 @@ def _why_empty(host: Host, name: SlotName) -> str:
     if host.env.outcome is Outcome.GAVE_WAY and entry:
         return entry.text
     return "nothing is installed in it"
-
-
-def format_day(at: Seconds) -> str:
-    """Return a time for people: ``2026-11-22 20:11 UTC``."""
-    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M UTC")

@@ -28,3 +28,8 @@ def judge_clock(system: Seconds, signed: Seconds) -> str | None:
 def say_time(at: float) -> str:
     """Return a time for people: ``2026-11-25 20:11 UTC``."""
     return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
+def format_time(at: Seconds) -> str:
+    """Return RFC 3339 in UTC, for programs: ``2026-11-22T20:11:05Z``."""
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

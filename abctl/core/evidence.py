@@ -11,11 +11,12 @@ from enum import StrEnum
 from typing import Any
 
 from abctl.core.bootstate import MAX_ATTEMPTS
+from abctl.core.fields import checked_number
 from abctl.core.halves import Halves
 from abctl.core.health import CheckResult
 from abctl.core.health import Verdict as CheckVerdict
 from abctl.core.slot import SlotName
-from abctl.core.units import KIB, Seconds, Version, parse_version
+from abctl.core.units import KIB, TIME_END, Seconds, Version, parse_version
 
 FORM = Halves("abctl-evidence 1", 128 * KIB)
 FILE_SIZE = FORM.file_size
@@ -25,7 +26,6 @@ TAIL_MAX = 60  # lines
 LINE_MAX = 160  # characters
 CHECKS_MAX = 64
 TEXT_MAX = 200  # characters of a sentence
-_NUMBER_END = 253_402_300_800  # 10000-01-01 in seconds; no serial comes near it
 
 
 class Stage(StrEnum):
@@ -215,7 +215,7 @@ def _values_of_attempt(attempt: Attempt) -> dict[str, Any]:
                 "required": item.required,
                 "verdict": item.verdict,
                 "text": item.text,
-                "took": round(item.took, 3) if 0 <= item.took < _NUMBER_END else 0.0,
+                "took": round(item.took, 3) if 0 <= item.took < TIME_END else 0.0,
             }
             for item in attempt.checks
         ],
@@ -237,7 +237,7 @@ def decode_half(half: bytes) -> Evidence | None:
     try:
         values = json.loads(body)
         trials = tuple(_parse_trial(item) for item in _items(values["trials"]))
-        return Evidence(trials[-TRIALS_MAX:], _number(values["serial"]))
+        return Evidence(trials[-TRIALS_MAX:], checked_number(values["serial"]))
     except (AttributeError, KeyError, TypeError, ValueError, RecursionError):
         return None
 
@@ -248,7 +248,7 @@ def _parse_trial(values: Any) -> TrialEvidence:
     trial = TrialEvidence(
         SlotName(values["slot_set"]),
         None if version is None else parse_version(version),
-        _number(values["generation"]),
+        checked_number(values["generation"]),
     )
     for item in _items(values["attempts"]):
         trial = trial.with_attempt(_parse_attempt(item))
@@ -256,13 +256,13 @@ def _parse_trial(values: Any) -> TrialEvidence:
 
 
 def _parse_attempt(values: Any) -> Attempt:
-    number, at = _number(values["number"]), values["at"]
+    number, at = checked_number(values["number"]), values["at"]
     if not 1 <= number <= MAX_ATTEMPTS:
         raise ValueError("no such boot")
     return Attempt(
         number,
         Stage(values["stage"]),
-        None if at is None else Seconds(_number(at)),
+        None if at is None else Seconds(checked_number(at)),
         clean_line(_text(values["ended"]), TEXT_MAX),
         tuple(_parse_check(item) for item in _items(values["checks"]))[:CHECKS_MAX],
         clean_tail(_text(line) for line in _items(values["tail"])),
@@ -271,7 +271,7 @@ def _parse_attempt(values: Any) -> Attempt:
 
 def _parse_check(values: Any) -> CheckResult:
     required, took = values["required"], values["took"]
-    if not isinstance(required, bool) or type(took) not in (int, float) or not 0 <= took < _NUMBER_END:
+    if not isinstance(required, bool) or type(took) not in (int, float) or not 0 <= took < TIME_END:
         raise ValueError("no check")
     name, text = _text(values["name"]), _text(values["text"])
     return CheckResult(name, required, CheckVerdict(values["verdict"]), text, float(took))
@@ -286,12 +286,6 @@ def _items(value: Any) -> list[Any]:
 def _text(value: Any) -> str:
     if not isinstance(value, str):
         raise TypeError("not text")
-    return value
-
-
-def _number(value: Any) -> int:
-    if type(value) is not int or not 0 <= value < _NUMBER_END:
-        raise ValueError("not a number")
     return value
 
 

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
+from abctl.core.fields import checked, checked_number
 from abctl.core.health import CheckResult, judge
 from abctl.core.problems import clean_text
 from abctl.core.slot import SlotName
@@ -14,7 +15,6 @@ PATH = "run/abctl/guest.json"
 SIZE_MAX = 16 * KIB
 TEXT_MAX = 400  # characters
 SILENT_AFTER = 90.0  # seconds without a word, after which nobody watches the guest any more
-_TIME_END = 253_402_300_800  # 10000-01-01 in seconds
 
 
 class Phase(StrEnum):
@@ -67,16 +67,16 @@ def decode(data: bytes) -> GuestState | None:
         values = json.loads(data)
         slot_set, since = values["slot_set"], values["since"]
         return GuestState(
-            at=Seconds(_checked(values["at"], int)),
-            beat=float(_checked(values["beat"], int, float)),
+            at=Seconds(checked(values["at"], int)),
+            beat=float(checked(values["beat"], int, float)),
             phase=Phase(values["phase"]),
-            why=_checked(values["why"], str),
+            why=checked(values["why"], str),
             run=_text(values["run"]),
-            since=None if since is None else Seconds(_checked(since, int)),
-            failed=_checked(values["failed"], int),
+            since=None if since is None else Seconds(checked(since, int)),
+            failed=checked(values["failed"], int),
             slot_set=None if slot_set is None else SlotName(slot_set),
             version=_text(values["version"]),
-            on_trial=_checked(values["on_trial"], bool),
+            on_trial=checked(values["on_trial"], bool),
             generation=_number(values["generation"]),
         )
     except (KeyError, TypeError, ValueError, RecursionError):
@@ -84,25 +84,16 @@ def decode(data: bytes) -> GuestState | None:
 
 
 def _number(value: Any) -> int | None:
-    return None if value is None else int(_checked(value, int))
+    return None if value is None else checked_number(value)
 
 
 def _text(value: Any) -> str | None:
     if value is None:
         return None
-    text = _checked(value, str)
+    text = checked(value, str)
     if not text.isprintable() or len(text) > TEXT_MAX:
         raise ValueError("cannot be shown")
     return str(text)
-
-
-def _checked(value: Any, *kinds: type) -> Any:
-    """Return ``value``, or raise ValueError where it is of another type, or no number in its place."""
-    if type(value) not in kinds:
-        raise ValueError(f"cannot be {value!r}")
-    if type(value) in (int, float) and not 0 <= value < _TIME_END:
-        raise ValueError(f"cannot be {value!r}")
-    return value
 
 
 def judge_guest(state: GuestState | None, *, since_boot: float) -> CheckResult:

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
+from abctl.core.fields import checked
 from abctl.core.health import CheckResult, Verdict
 from abctl.core.slot import SlotName
 from abctl.core.units import KIB, Seconds
@@ -12,7 +13,6 @@ from abctl.core.units import KIB, Seconds
 PATH = "run/abctl/health.json"
 SIZE_MAX = 256 * KIB
 _CHECKS_MAX = 1000
-_TIME_END = 253_402_300_800  # 10000-01-01 in seconds
 
 
 class Stand(StrEnum):
@@ -52,11 +52,11 @@ def decode(data: bytes) -> HealthState | None:
         values = json.loads(data)
         slot_set = values["slot_set"]
         return HealthState(
-            at=Seconds(_checked(values["at"], int)),
+            at=Seconds(checked(values["at"], int)),
             slot_set=None if slot_set is None else SlotName(slot_set),
-            on_trial=_checked(values["on_trial"], bool),
+            on_trial=checked(values["on_trial"], bool),
             stand=Stand(values["stand"]),
-            why=_checked(values["why"], str),
+            why=checked(values["why"], str),
             results=tuple(_parse_result(item) for item in values["results"][:_CHECKS_MAX]),
         )
     except (KeyError, TypeError, ValueError, RecursionError):
@@ -65,18 +65,9 @@ def decode(data: bytes) -> HealthState | None:
 
 def _parse_result(values: Any) -> CheckResult:
     return CheckResult(
-        name=_checked(values["name"], str),
-        required=_checked(values["required"], bool),
+        name=checked(values["name"], str),
+        required=checked(values["required"], bool),
         verdict=Verdict(values["verdict"]),
-        text=_checked(values["text"], str),
-        took=float(_checked(values["took"], int, float)),
+        text=checked(values["text"], str),
+        took=float(checked(values["took"], int, float)),
     )
-
-
-def _checked(value: Any, *kinds: type) -> Any:
-    """Return ``value``, or raise ValueError where it is of another type, or no number in its place."""
-    if type(value) not in kinds:
-        raise ValueError(f"cannot be {value!r}")
-    if type(value) in (int, float) and not 0 <= value < _TIME_END:
-        raise ValueError(f"cannot be {value!r}")
-    return value

@@ -12,7 +12,7 @@ from typing import Any
 
 from abctl.core.halves import Halves
 from abctl.core.slot import SlotName
-from abctl.core.units import KIB, Digest, Seconds, Version
+from abctl.core.units import KIB, TIME_END, Digest, Seconds, Version
 
 FORM = Halves("abctl-record 1", 32 * KIB)
 HALF_SIZE, FILE_SIZE = FORM.half_size, FORM.file_size
@@ -119,7 +119,6 @@ def _clean(text: str) -> str:
     return "".join(char if char.isprintable() else " " for char in text)[:TEXT_MAX]
 
 
-_NUMBER_END = 253_402_300_800  # 10000-01-01 in seconds; no serial comes near it
 _KINDS: dict[str, tuple[type, ...]] = {
     "at": (int,),
     "serial": (int,),
@@ -175,7 +174,7 @@ def _checked(values: Any) -> dict[str, Any]:
         raise ValueError("not an object")
     for name, value in values.items():
         kinds = _KINDS.get(name, (str, type(None)))
-        if type(value) not in kinds or (kinds == (int,) and not 0 <= value < _NUMBER_END):
+        if type(value) not in kinds or (kinds == (int,) and not 0 <= value < TIME_END):
             raise ValueError(f"{name} cannot be {value!r}")
     return values
 

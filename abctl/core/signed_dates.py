@@ -12,12 +12,11 @@ from typing import Any
 
 from abctl.core.clock import judge_clock, say_time, time_that_counts
 from abctl.core.trust_state import TrustState
-from abctl.core.units import Seconds
+from abctl.core.units import TIME_END, Seconds
 
 FIELD = "abctl"  # in ``custom`` of a target, and in targets and timestamp themselves
 ROLES = ("root", "timestamp", "snapshot", "targets")
 NEVER = Seconds(0)
-_FAR = 253_402_300_800  # 10000-01-01
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +36,7 @@ def read_issued(fields: Mapping[str, Any]) -> Seconds:
     """Return when metadata was signed, by the fields that are abctl's own; 0 where it does not say it."""
     found = fields.get(FIELD)
     issued = found.get("issued") if isinstance(found, Mapping) else None
-    return Seconds(issued) if isinstance(issued, int) and 0 <= issued < _FAR else Seconds(0)
+    return Seconds(issued) if isinstance(issued, int) and 0 <= issued < TIME_END else Seconds(0)
 
 
 def read_dates(state: TrustState, pinned: str | None = None) -> SignedDates:

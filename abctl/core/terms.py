@@ -25,14 +25,13 @@ from pydantic import (
 from abctl.core import signed_dates
 from abctl.core.problems import clean_text, describe_problem
 from abctl.core.release import LayoutName
-from abctl.core.units import VERSION_MAX, Seconds, Version, parse_version
+from abctl.core.units import TIME_END, VERSION_MAX, Seconds, Version, parse_version
 from abctl.errors import BadMetadata
 
 FIELD = signed_dates.FIELD
 MANIFEST_PATH = "{version}/manifest.json"  # of a release, as a target's path
 REASON_MAX = 200
 WAVES_MAX = 32
-_FAR = 253_402_300_800  # 10000-01-01
 
 _SIGNED = ConfigDict(extra="ignore", strict=True, frozen=True)
 
@@ -41,7 +40,7 @@ SignedVersion = Annotated[
     Field(pattern=rf"^[A-Za-z0-9][A-Za-z0-9.+~_-]{{0,{VERSION_MAX - 1}}}$"),
     AfterValidator(parse_version),
 ]
-Time = Annotated[Seconds, Field(ge=0, lt=_FAR, description="seconds since 1970-01-01 00:00 UTC")]
+Time = Annotated[Seconds, Field(ge=0, lt=TIME_END, description="seconds since 1970-01-01 00:00 UTC")]
 Reason = Annotated[str, Field(max_length=REASON_MAX), AfterValidator(clean_text)]
 
 _SHARE = re.compile(r"[01](\.[0-9]{1,9})?")
@@ -71,7 +70,7 @@ class Wave(BaseModel):
 
     model_config = _SIGNED
 
-    after: Annotated[int, Field(ge=0, lt=_FAR)]
+    after: Annotated[int, Field(ge=0, lt=TIME_END)]
     share: Share
 
 
@@ -93,7 +92,7 @@ class Rollout(BaseModel):
         for first, second in zip(self.waves, self.waves[1:], strict=False):
             if second.after <= first.after or second.share < first.share:
                 raise ValueError("each wave must come after the one before and be no smaller")
-        if self.start + self.waves[-1].after >= _FAR:
+        if self.start + self.waves[-1].after >= TIME_END:
             raise ValueError("the last wave must come before the year 10000")
         return self
 

@@ -12,6 +12,8 @@ KIB = 1024
 MIB = 1024 * KIB
 GIB = 1024 * MIB
 
+TIME_END = 253_402_300_800  # 10000-01-01 in seconds; no serial comes near it
+
 VERSION_MAX = 64  # two of them must fit into the 512 bytes of the boot environment
 _VERSION = re.compile(rf"[A-Za-z0-9][A-Za-z0-9.+~_-]{{0,{VERSION_MAX - 1}}}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")

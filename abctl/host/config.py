@@ -6,6 +6,7 @@ from pathlib import Path
 from abctl.core.config import CONFIG_NAME, Config, parse_config
 from abctl.core.units import KIB
 from abctl.errors import BadConfig, NoRepository
+from abctl.host.small_files import read_bounded, read_text
 
 DEFAULT_FOLDER = Path("/etc/abctl")
 _CONFIG_MAX = 256 * KIB
@@ -33,7 +34,7 @@ class HostConfig:
                 f"{path} does not exist, so nothing says whose signatures count: put the repository's root "
                 "metadata there"
             )
-        return _read(path, _ROOT_MAX)
+        return read_bounded(path, _ROOT_MAX, BadConfig)
 
 
 def read_config(folder: Path, *, must_exist: bool = False) -> HostConfig:
@@ -43,19 +44,5 @@ def read_config(folder: Path, *, must_exist: bool = False) -> HostConfig:
         if must_exist:
             raise BadConfig(f"{path} does not exist: name the folder that holds {CONFIG_NAME}")
         return HostConfig(folder, Config(), is_there=False)
-    try:
-        text = _read(path, _CONFIG_MAX).decode()
-    except UnicodeDecodeError as error:
-        raise BadConfig(f"{path} is not UTF-8: {error.reason} at byte {error.start}") from error
+    text = read_text(path, _CONFIG_MAX, BadConfig)
     return HostConfig(folder, parse_config(text, str(path)), is_there=True)
-
-
-def _read(path: Path, limit: int) -> bytes:
-    try:
-        with path.open("rb") as file:
-            data = file.read(limit + 1)
-    except OSError as error:
-        raise BadConfig(f"{path} cannot be read: {error.strerror}") from error
-    if len(data) > limit:
-        raise BadConfig(f"{path} has more than {limit} bytes: it is another file")
-    return data

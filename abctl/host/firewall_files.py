@@ -41,21 +41,6 @@ def find_shipped(name: str) -> Path:
     return find_data(_SHIPPED) / f"{name}.toml"
 
 
-def read_text(path: Path, limit: int) -> str:
-    """Return a file of at most ``limit`` bytes; raise BadFirewall."""
-    try:
-        with path.open("rb") as file:
-            data = file.read(limit + 1)
-    except OSError as error:
-        raise BadFirewall(f"{path} cannot be read: {error.strerror}") from error
-    if len(data) > limit:
-        raise BadFirewall(f"{path} has more than {limit} bytes: it is another file")
-    try:
-        return data.decode()
-    except UnicodeDecodeError as error:
-        raise BadFirewall(f"{path} is not UTF-8: {error.reason} at byte {error.start}") from error
-
-
 def prefix_folders(folder: Path, *, with_config_volume: bool) -> tuple[Path, ...]:
     """Return where files of prefixes may be, what counts first: ``folder`` is that of the configuration."""
     paths = LivePaths()

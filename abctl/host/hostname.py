@@ -12,10 +12,12 @@ from pathlib import Path
 
 from abctl.errors import ToolFailed, WriteFailed
 from abctl.host.run import run
+from abctl.host.small_files import read_small
 
 log = logging.getLogger(__name__)
 
 FILE = "run/abctl/hostname"
+_NAME_MAX = 256  # characters; a name has at most 64
 SHOWN = "etc/hostname"
 MOUNT = "etc-hostname.mount"
 SERVICE = "abctl-identity.service"
@@ -24,7 +26,7 @@ _KERNEL = "proc/sys/kernel/hostname"
 
 def read_hostname(root: Path = Path("/")) -> str:
     """Return the name that the kernel has."""
-    return _read(root / _KERNEL)
+    return read_small(root / _KERNEL, _NAME_MAX)
 
 
 def set_hostname(name: str, root: Path = Path("/"), run: Callable[..., str] = run) -> bool:
@@ -39,14 +41,14 @@ def set_hostname(name: str, root: Path = Path("/"), run: Callable[..., str] = ru
         raise WriteFailed(
             f"the hostname cannot be set to {name} ({error.filename}): {error.strerror}"
         ) from error
-    if _read(root / SHOWN) != name:
+    if read_small(root / SHOWN, _NAME_MAX) != name:
         _show(run)
     return True
 
 
 def is_set(name: str, root: Path = Path("/")) -> bool:
     """Whether the host has this name everywhere."""
-    return all(_read(root / place) == name for place in (_KERNEL, FILE, SHOWN))
+    return all(read_small(root / place, _NAME_MAX) == name for place in (_KERNEL, FILE, SHOWN))
 
 
 def _overwrite(path: Path, data: bytes) -> None:
@@ -71,11 +73,3 @@ def _show(run: Callable[..., str]) -> None:
 def ask_service(run: Callable[..., str] = run) -> None:
     """Let systemd set the name, for a program that has not the rights to; raise ToolFailed."""
     run("systemctl", "--no-block", "restart", SERVICE, timeout=10)
-
-
-def _read(path: Path) -> str:
-    try:
-        with path.open(encoding="utf-8", errors="replace") as file:
-            return file.read(256).strip()
-    except OSError:
-        return ""

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from abctl.core.holder import Holder
 from abctl.errors import Busy, DiskUnusable
+from abctl.host.small_files import read_small
 
 _HOST_LOCK = "abctl-host.lock"
 _PAUSE = 0.05  # seconds between two tries
@@ -122,8 +123,9 @@ def _say_holder(fd: int) -> str:
 
 def _look_at(pid: int) -> Holder:
     """Return what is known of a process; only its number where it has ended."""
-    fields = _read(f"/proc/{pid}/stat").rpartition(")")[2].split()  # from the state on, proc_pid_stat(5)
-    up = _read("/proc/uptime").split()[:1]
+    # Those from the state on, of proc_pid_stat(5).
+    fields = read_small(Path(f"/proc/{pid}/stat")).rpartition(")")[2].split()
+    up = read_small(Path("/proc/uptime")).split()[:1]
     if len(fields) <= _START_TIME or not up:
         return Holder(pid)
     age = float(up[0]) - int(fields[_START_TIME]) / os.sysconf("SC_CLK_TCK")
@@ -135,15 +137,8 @@ def _find_holder(fd: int) -> int | None:
     """Return the process that holds the lock; None where it is outside of what this process can see."""
     status = os.fstat(fd)
     wanted = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}:{status.st_ino}"
-    for line in _read("/proc/locks").splitlines():
+    for line in read_small(Path("/proc/locks")).splitlines():
         fields = line.split()
         if fields[1:2] == ["FLOCK"] and fields[5:6] == [wanted] and int(fields[4]) > 0:
             return int(fields[4])
     return None
-
-
-def _read(path: str) -> str:
-    try:
-        return Path(path).read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""

@@ -5,6 +5,7 @@ from pathlib import Path
 from abctl.core.macs import parse_mac
 from abctl.core.nics import Card, order_cards
 from abctl.errors import BadIdentity
+from abctl.host.small_files import read_small
 
 _FOLDER = "sys/class/net"
 _ETHERNET = "1"  # ARPHRD_ETHER in /sys/class/net/*/type
@@ -28,24 +29,17 @@ def _read_card(folder: Path) -> Card | None:
     device = folder / "device"
     is_physical = device.exists() and "/devices/virtual/" not in f"{folder.resolve()}/"
     is_other = (device / "physfn").exists() or (folder / "phy80211").exists() or (folder / "bridge").exists()
-    if not is_physical or is_other or _read(folder / "type") != _ETHERNET:
+    if not is_physical or is_other or read_small(folder / "type") != _ETHERNET:
         return None
     try:
-        mac = parse_mac(_read(folder / "address"))
+        mac = parse_mac(read_small(folder / "address"))
     except BadIdentity:
         return None
-    port = _read(folder / "dev_port")
+    port = read_small(folder / "dev_port")
     return Card(
         name=folder.name,
         mac=mac,
         path=str(device.resolve()),
         port=int(port) if port.isascii() and port.isdecimal() else 0,
-        is_own=_read(folder / "addr_assign_type") in (_OWN, ""),
+        is_own=read_small(folder / "addr_assign_type") in (_OWN, ""),
     )
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text("utf-8", "replace").strip()
-    except OSError:
-        return ""

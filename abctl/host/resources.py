@@ -6,6 +6,7 @@ from pathlib import Path
 
 from abctl.core.guest import Resources
 from abctl.core.units import KIB
+from abctl.host.small_files import read_small
 
 _HUGEPAGES = "sys/kernel/mm/hugepages/hugepages-2048kB"
 
@@ -14,8 +15,9 @@ def read_resources(files: Iterable[str], root: Path = Path("/")) -> Resources:
     """Return what there is below ``root``, and which of ``files`` cannot be used."""
     memory = _read_meminfo(root)
     return Resources(
-        cpus=_count_list(_read(root / "sys/devices/system/cpu/online")),
-        threads=_count_list(_read(root / "sys/devices/system/cpu/cpu0/topology/thread_siblings_list")) or 1,
+        cpus=_count_list(read_small(root / "sys/devices/system/cpu/online")),
+        threads=_count_list(read_small(root / "sys/devices/system/cpu/cpu0/topology/thread_siblings_list"))
+        or 1,
         has_topoext=_has_topoext(root),
         memory=memory.get("MemTotal", 0),
         available=memory.get("MemAvailable", 0),
@@ -41,7 +43,7 @@ def _find_problem(path: Path) -> str | None:
 def _read_meminfo(root: Path) -> dict[str, int]:
     """Return /proc/meminfo in bytes."""
     found = {}
-    for line in _read(root / "proc/meminfo").splitlines():
+    for line in read_small(root / "proc/meminfo").splitlines():
         name, _, value = line.partition(":")
         words = value.split()
         if words and words[0].isdecimal():
@@ -60,17 +62,10 @@ def _count_list(text: str) -> int:
 
 
 def _has_topoext(root: Path) -> bool:
-    flags = (line for line in _read(root / "proc/cpuinfo").splitlines() if line.startswith("flags"))
+    flags = (line for line in read_small(root / "proc/cpuinfo").splitlines() if line.startswith("flags"))
     return "topoext" in next(flags, "").split()
 
 
 def _number(path: Path) -> int:
-    text = _read(path).strip()
+    text = read_small(path)
     return int(text) if text.isdecimal() else 0
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text("utf-8", "replace")
-    except OSError:
-        return ""
