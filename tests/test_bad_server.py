@@ -17,6 +17,8 @@ from tests.hostile_server import Behaviour, HostileServer
 from tests.refusals import WRONG, assert_given_up, assert_refused, offer_from
 from tests.releases import Archive, Release
 
+pytestmark = pytest.mark.slow
+
 FAULTS: dict[Behaviour, tuple[type[AbctlError], str]] = {
     Behaviour.NOT_FOUND: (SourceNotFound, "404"),
     Behaviour.ERROR: (ServerFailed, "500"),

@@ -30,6 +30,8 @@ from abctl.update.install import install
 from tests.fake_volumes import LAYOUT, MemoryDisk
 from tests.releases import Images, Release, build_release, digest_of, pack_release
 
+pytestmark = pytest.mark.slow
+
 ABCTL = Path(sys.executable).with_name("abctl")
 SCHEMA = Path(__file__).resolve().parents[1] / "schemas/build.schema.json"
 BOOT_SIZE = 1 * MIB + 8 * KIB

@@ -44,6 +44,8 @@ from tests.refusals import EMPTIED
 from tests.releases import Release
 from tests.test_install import assert_on_trial
 
+pytestmark = pytest.mark.slow
+
 INDEX, BLOCKS, DELTA, IMAGE = "root.chunks", "root.blocks.zst", "root.from-1.0.0.delta", "root.img.zst"
 
 where = st.floats(0, 1, exclude_max=True)

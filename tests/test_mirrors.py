@@ -27,6 +27,8 @@ from abctl.ports import Reader
 from abctl.update.stream import fill
 from tests.hostile_server import Behaviour, HostileServer, serve_hostile
 
+pytestmark = pytest.mark.slow
+
 BODY = bytes(range(251)) * 1000
 SIZE = len(BODY)
 
