@@ -131,6 +131,22 @@ def test_a_name_with_other_letters_is_read_in_any_locale(small: Path) -> None:
     assert run("env", "LC_ALL=C", sys.executable, "-c", program, small) == ascii(["esp", "größe"]) + "\n"
 
 
+_IN_THREADS = """
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from abctl.host.gpt import read_table
+sys.setswitchinterval(1e-6)
+with ThreadPoolExecutor(4) as pool:
+    print(len(set(pool.map(lambda _: read_table(Path(sys.argv[1])).disk_uuid, range(80)))))
+"""
+
+
+def test_threads_can_read_tables_at_the_same_time(disk: Path) -> None:
+    # In a process of its own, which the kernel ends where libparted is entered twice.
+    assert run(sys.executable, "-c", _IN_THREADS, disk) == "1\n"
+
+
 def test_a_damaged_backup_table_is_only_remarked(disk: Path) -> None:
     whole = read_table(disk)
     flip(disk, disk.stat().st_size - 500)

@@ -3,6 +3,7 @@
 import fcntl
 import json
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -10,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import _ped
-import parted
 
 from abctl.core.found import SECTOR, Extent, FoundPartition, PartitionTable
 from abctl.core.layout import Layout
@@ -38,6 +38,9 @@ _ERRORS = (
 _ENTRY_SIZE, _ENTRIES_MAX = 128, 1024  # bytes; the UEFI specification asks for at least 128 entries
 _END = MIB  # of the disk, more than the table takes at either end
 _GET_SECTOR_SIZE = 0x1268  # BLKSSZGET in linux/fs.h
+
+# libparted has one list of devices and one exception handler for all threads, and locks neither.
+_libparted = threading.Lock()
 
 _Seen = dict[int, tuple[str, int, int]]  # name, start and size in sectors, by number
 
@@ -197,13 +200,14 @@ def _read_by_parted(copy: Path, path: Path) -> tuple[_Seen, tuple[str, ...]]:
         go_on = options & (_ped.EXCEPTION_RESOLVE_IGNORE | _ped.EXCEPTION_RESOLVE_OK)
         return int(go_on if found else _ped.EXCEPTION_RESOLVE_CANCEL)
 
-    parted.register_exn_handler(answer)
-    try:
-        return _read_partitions(copy), tuple(remarks)
-    except (*_ERRORS, OSError) as error:
-        raise DiskUnusable(f"{path}: {_explain(str(error))}") from error
-    finally:
-        parted.clear_exn_handler()
+    with _libparted:
+        _ped.register_exn_handler(answer)
+        try:
+            return _read_partitions(copy), tuple(remarks)
+        except (*_ERRORS, OSError) as error:
+            raise DiskUnusable(f"{path}: {_explain(str(error))}") from error
+        finally:
+            _ped.clear_exn_handler()
 
 
 def _explain(message: str) -> str:
@@ -216,10 +220,20 @@ def _explain(message: str) -> str:
 
 
 def _read_partitions(path: Path) -> _Seen:
-    device = parted.getDevice(str(path))
+    """Return the partitions; nothing of libparted's is left when it ends.
+
+    The classes of ``parted`` hold one another, so that they would go when Python next collects garbage, in
+    any thread.
+    """
+    device = _ped.device_get(str(path))
     try:
-        partitions = parted.newDisk(device).partitions
-        return {part.number: (part.name, part.geometry.start, part.geometry.length) for part in partitions}
+        disk, seen = _ped.Disk(device), {}
+        part = disk.next_partition()
+        while part:
+            if part.num > 0:  # else it is free space or the table itself
+                seen[part.num] = (part.get_name(), part.geom.start, part.geom.length)
+            part = disk.next_partition(part)
+        return seen
     finally:
         # libparted would remember the size of what had this path.
-        device.removeFromCache()
+        device.cache_remove()
