@@ -7,7 +7,7 @@ LOCK := .venv/bin/uv pip compile --quiet --universal --python-version 3.11 --gen
 	--no-emit-index-url --no-header --no-annotate $(if $(UPGRADE),--upgrade) pyproject.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test quick machines check schemas manual mutants fuzz bench rollout coverage lab lab-full campaign fresh fmt lock clean
+.PHONY: help setup demo test quick machines check schemas manual tutorial pages pictures docs mutants fuzz bench rollout coverage cover mutation sbom lab lab-full campaign deb wheel package-test fresh fmt lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -28,7 +28,7 @@ quick: setup ## Run the quick tests only
 machines: setup ## Run the tests that start guests, by QEMU and a real libvirtd (two minutes)
 	$(PYTEST) -m machine
 
-check: setup ## Check format, lint, types, GRUB scripts, import rules, schemas and man pages
+check: setup ## Check format, lint, types, GRUB scripts, import rules, generated files, links and licences
 	.venv/bin/ruff format --check .
 	.venv/bin/ruff check .
 	.venv/bin/mypy
@@ -36,12 +36,30 @@ check: setup ## Check format, lint, types, GRUB scripts, import rules, schemas a
 	.venv/bin/lint-imports --no-logo
 	$(PYTHON) -m tests.schemas --check
 	$(PYTHON) -m tests.manual --check
+	$(PYTHON) -m tests.pages --check
+	$(PYTHON) -m tests.links
+	$(PYTHON) -m tests.sbom --check
 
 schemas: setup ## Write schemas/ anew from the models
 	$(PYTHON) -m tests.schemas
 
 manual: setup ## Write the man pages anew from the help
 	$(PYTHON) -m tests.manual
+
+sbom: setup ## Write anew what an installed abctl contains, with licences, for docs/
+	$(PYTHON) -m tests.sbom
+
+pages: setup ## Write the pages and drawings of docs/ anew that come from the code
+	$(PYTHON) -m tests.pages
+
+pictures: setup ## Take the pictures of the terminal anew, of real commands on a virtual host
+	$(PYTHON) -m tests.pages.pictures
+
+docs: setup ## Make the documentation as a site in build/site; a link that leads nowhere is an error
+	.venv/bin/mkdocs build
+
+tutorial: setup ## Run the tutorial's commands, and write what they print into docs/tutorial.md
+	$(PYTHON) -m tests.tutorial
 
 mutants: setup ## Break the code on purpose and see that the tests notice
 	$(PYTHON) -m tests.mutants
@@ -58,6 +76,21 @@ rollout: setup ## Simulate rollouts to a million hosts, for docs/rollout.md (two
 
 coverage: setup ## Count the boot states and cuts that the tests cover, for docs/
 	$(PYTHON) -m tests.boot_coverage
+
+deb: setup ## Make Debian packages of abctl in dist/ (docs/packaging.md)
+	@$(PYTHON) -m package.deb
+
+wheel: setup ## Make a wheel of abctl in dist/, and the lists by which pip installs it
+	@$(PYTHON) -m package.wheel
+
+package-test: setup ## Install, use and remove packages and wheel in a clean Debian 12 tree (needs root; a quarter of an hour)
+	@tests/package-test
+
+cover: setup ## Measure which lines and branches the tests go through, for docs/coverage.md
+	$(PYTHON) -m tests.cover
+
+mutation: setup ## Try small changes to the core (SECONDS=3600), and go on the next time, for docs/mutation.md
+	$(PYTHON) -m tests.mutation --seconds $(or $(SECONDS),3600) $(MODULES)
 
 fresh: ## Run the README's two commands in a clean Debian 12 tree (needs root)
 	@tests/fresh

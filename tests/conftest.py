@@ -20,6 +20,8 @@ collect_ignore = ["lab"]
 # No deadline: a busy machine is no fault.
 settings.register_profile("steady", derandomize=True, deadline=None)
 settings.register_profile("random", deadline=None)
+# For `make mutation`, where each test runs a thousand times.
+settings.register_profile("short", derandomize=True, deadline=None, max_examples=20)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "steady"))
 
 

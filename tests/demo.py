@@ -68,7 +68,7 @@ def main() -> None:
     print("Building four releases (real ext4 systems with a real kernel) ...", flush=True)
     releases = {version: _build(version, healthy) for version, healthy in RELEASES.items()}
     (OUT / REPO).mkdir()
-    with _serve(OUT / REPO) as server:
+    with serve(OUT / REPO) as server:
         _tell(Story(VirtualHost(OUT / "host.img")), releases["1.0.0"], server.url)
     print(_bold(f"\nThe whole story took {time.monotonic() - began:.0f} s; the disk is {OUT / 'host.img'}."))
 
@@ -185,7 +185,8 @@ class _Quiet(http.server.SimpleHTTPRequestHandler):
         """The story is loud enough."""
 
 
-def _serve(directory: Path) -> _Server:
+def serve(directory: Path) -> _Server:
+    """Serve a folder over HTTP, for as long as the ``with`` lasts."""
     return _Server(("127.0.0.1", 0), functools.partial(_Quiet, directory=str(directory)))
 
 

@@ -6,6 +6,7 @@ from abctl.cli.describe import describe_status
 from abctl.cli.describe_explain import describe_explanation
 from abctl.cli.report import Report
 from abctl.cli.report_explain import DoctorReport, ExplainReport, FindingReport
+from abctl.cli.verdict import Scene
 from abctl.core.advice import Prompt
 from abctl.core.contents import Contents
 from abctl.core.doctor import Verdict
@@ -23,15 +24,8 @@ def explain(
 ) -> ExplainReport:
     """Return the explanation of a world, whose slot sets hold this."""
     observed, prompt = observe(world.ports), prompt or Prompt()
-    status = describe_status(
-        observed.host,
-        observed.reading,
-        world.state.files,
-        layout="hostos",
-        disk=prompt.disk,
-        prompt=prompt,
-        contents=contents,
-    )
+    scene = Scene(observed.host, observed.reading, world.state.files, prompt, contents=contents)
+    status = describe_status(scene, layout="hostos")
     return describe_explanation(
         status, observed.host, world.state.files, now=NOW, prompt=prompt, contents=contents
     )

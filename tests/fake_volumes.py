@@ -16,9 +16,9 @@ from abctl.core.bootenv import (
     Why,
     encode,
     encode_older,
-    next_boot,
     read_boot_env,
 )
+from abctl.core.grub import next_boot
 from abctl.core.machine import Running
 from abctl.core.record import Happened, Record
 from abctl.core.slot import ALL_SLOTS, Part, Slot, SlotName

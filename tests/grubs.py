@@ -7,19 +7,9 @@ from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
 
-from abctl.core.bootenv import (
-    BLOCK_SIZE,
-    OLDER_BLOCK_SIZE,
-    Copy,
-    EnvFiles,
-    Origin,
-    Why,
-    choose_copy,
-    count_boot,
-    next_boot,
-    save_in_copies,
-)
+from abctl.core.bootenv import BLOCK_SIZE, OLDER_BLOCK_SIZE, Copy, EnvFiles, Origin, Why
 from abctl.core.envblock import make_block, parse_block, save_value
+from abctl.core.grub import choose_copy, count_boot, next_boot, save_in_copies
 from abctl.core.slot import SlotName
 from abctl.core.units import KIB, MIB
 from abctl.errors import ToolFailed

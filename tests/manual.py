@@ -18,6 +18,7 @@ import abctl
 from abctl.cli import cli
 from abctl.core.clock import BUILT_AT
 from tests.errors_page import explain, has_own_code, list_errors
+from tests.generated import write_or_check
 
 FOLDER = Path(abctl.__file__).parent / "files/usr/share/man/man1"
 _DATE = datetime.fromtimestamp(BUILT_AT, UTC).strftime("%Y-%m-%d")
@@ -34,11 +35,16 @@ _FILES = (
 
 def make_pages() -> dict[Path, str]:
     """Return the page of each command, by its path."""
-    root = click.Context(cli, info_name="abctl", **cli.context_settings)
-    return {FOLDER / f"{_name(context)}.1": _make_page(context) for context in _walk(root)}
+    return {FOLDER / f"{name_of(context)}.1": _make_page(context) for context in walk(make_root())}
 
 
-def _walk(context: click.Context) -> Iterator[click.Context]:
+def make_root() -> click.Context:
+    """Return the context of ``abctl`` itself."""
+    return click.Context(cli, info_name="abctl", **cli.context_settings)
+
+
+def walk(context: click.Context) -> Iterator[click.Context]:
+    """Yield a command and all below it, in the order of the help."""
     yield context
     command = context.command
     if isinstance(command, click.Group):
@@ -46,10 +52,11 @@ def _walk(context: click.Context) -> Iterator[click.Context]:
             child = command.get_command(context, name)
             assert child is not None
             if not child.hidden:
-                yield from _walk(click.Context(child, info_name=name, parent=context))
+                yield from walk(click.Context(child, info_name=name, parent=context))
 
 
-def _name(context: click.Context) -> str:
+def name_of(context: click.Context) -> str:
+    """Return the name of a command's page."""
     return context.command_path.replace(" ", "-")
 
 
@@ -58,9 +65,9 @@ def _name(context: click.Context) -> str:
 
 def _make_page(context: click.Context) -> str:
     lines = [
-        f'.TH {_name(context).upper()} 1 "{_DATE}" "abctl" "abctl"',
+        f'.TH {name_of(context).upper()} 1 "{_DATE}" "abctl" "abctl"',
         ".SH NAME",
-        f"{_escape(_name(context))} \\- {_escape(_summary(context.command))}",
+        f"{_escape(name_of(context))} \\- {_escape(_summary(context.command))}",
         ".SH SYNOPSIS",
         f".B {_escape(context.command_path)}",
         _escape(" ".join(context.command.collect_usage_pieces(context))),
@@ -82,7 +89,7 @@ def _describe(command: click.Command) -> Iterator[str]:
     """Yield the help as paragraphs; examples get a section of their own."""
     yield ".SH DESCRIPTION"
     examples: list[str] = []
-    for number, paragraph in enumerate(_paragraphs(command.help or "")):
+    for number, paragraph in enumerate(paragraphs(command.help or "")):
         if not paragraph.startswith("\b"):
             yield from ([".PP"] if number else [])
             yield _escape(" ".join(paragraph.split()))
@@ -96,7 +103,8 @@ def _describe(command: click.Command) -> Iterator[str]:
         yield from (".SH EXAMPLES", ".nf", *(_escape(line.strip()) for line in examples), ".fi")
 
 
-def _paragraphs(text: str) -> list[str]:
+def paragraphs(text: str) -> list[str]:
+    """Return the parts of a help; what is to stay as it is begins with a backspace, as click wants it."""
     return [part for part in inspect.cleandoc(text).split("\n\n") if part.strip()]
 
 
@@ -120,7 +128,7 @@ def _list_commands(context: click.Context) -> Iterator[str]:
     for name in command.list_commands(context):
         child = command.get_command(context, name)
         if child and not child.hidden:
-            page = _escape(f"{_name(context)}-{name}")
+            page = _escape(f"{name_of(context)}-{name}")
             yield from (".TP", f"\\fB{page}\\fR(1)", _escape(child.get_short_help_str(limit=200)))
 
 
@@ -143,31 +151,18 @@ def _list_files_and_codes() -> Iterator[str]:
 def _see_also(context: click.Context) -> Iterator[str]:
     if context.parent is None:
         return
-    above = _escape(_name(context.parent))
+    above = _escape(name_of(context.parent))
     yield from (".SH SEE ALSO", f"\\fB{above}\\fR(1)")
 
 
 def _escape(text: str) -> str:
     """Return text as roff shows it: no character of it is an order, and none becomes another."""
-    for char, code in (
-        ("\\", "\\e"),
-        ("-", "\\-"),
-        ("'", "\\(aq"),
-        ("`", "\\(ga"),
-        ("^", "\\(ha"),
-        ("~", "\\(ti"),
-    ):
+    for char, code in _CODES.items():
         text = text.replace(char, code)
     return f"\\&{text}" if text.startswith((".", "\\(aq")) else text
 
 
 # --- all of them ------------------------------------------------------------------------------------
-
-
-def find_stale(pages: dict[Path, str]) -> list[Path]:
-    """Return the pages that are missing, hold something else, or are of no command any more."""
-    stale = [path for path, text in pages.items() if not path.exists() or path.read_text("utf-8") != text]
-    return stale + [path for path in FOLDER.glob("*") if path not in pages]
 
 
 def find_complaints(pages: dict[Path, str]) -> list[str]:
@@ -186,21 +181,11 @@ def find_complaints(pages: dict[Path, str]) -> list[str]:
 def main(arguments: list[str]) -> int:
     """Write the pages, or with ``--check`` return 1 where one is out of step."""
     pages = make_pages()
-    stale = find_stale(pages)
-    if arguments == ["--check"]:
-        for path in stale:
-            print(f"{path} is out of step with the help: run 'python -m tests.manual'", file=sys.stderr)
-        complaints = find_complaints(pages)
-        for complaint in complaints:
-            print(complaint, file=sys.stderr)
-        return 1 if stale or complaints else 0
-    FOLDER.mkdir(parents=True, exist_ok=True)
-    for path in stale:
-        if path in pages:
-            path.write_text(pages[path], "utf-8")
-        else:
-            path.unlink()
-    return 0
+    failed = write_or_check(pages, "make manual", arguments, FOLDER.glob("*"))
+    complaints = find_complaints(pages) if arguments == ["--check"] else []
+    for complaint in complaints:
+        print(complaint, file=sys.stderr)
+    return 1 if failed or complaints else 0
 
 
 if __name__ == "__main__":

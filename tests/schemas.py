@@ -37,8 +37,7 @@ from abctl.firewall.form import PolicyForm
 from abctl.vm.description import Description
 from tests import agent_forms
 from tests.errors_page import make_errors_page
-
-ROOT = Path(__file__).resolve().parents[1]
+from tests.generated import ROOT, write_or_check
 
 # What users write, then what commands print.
 INPUTS: dict[str, type[BaseModel]] = {
@@ -126,25 +125,9 @@ def make_files() -> dict[Path, str]:
     return files | {ROOT / "docs" / "errors.md": make_errors_page()}
 
 
-def find_stale(files: dict[Path, str]) -> list[Path]:
-    """Return the files that are missing, hold something else, or are made from nothing any more."""
-    stale = [path for path, text in files.items() if not path.exists() or path.read_text("utf-8") != text]
-    return stale + [path for path in (ROOT / "schemas").glob("*") if path not in files]
-
-
 def main(arguments: list[str]) -> int:
     """Write the files, or with ``--check`` return 1 where one is out of step."""
-    files = make_files()
-    if arguments == ["--check"]:
-        stale = find_stale(files)
-        for path in stale:
-            print(
-                f"{path.relative_to(ROOT)} is out of step with the code: run 'make schemas'", file=sys.stderr
-            )
-        return 1 if stale else 0
-    for path, text in files.items():
-        path.write_text(text, "utf-8")
-    return 0
+    return write_or_check(make_files(), "make schemas", arguments, (ROOT / "schemas").glob("*"))
 
 
 if __name__ == "__main__":

@@ -5,6 +5,8 @@ from dataclasses import replace
 
 from abctl.cli.describe import describe_status
 from abctl.cli.report import StatusReport
+from abctl.cli.verdict import Scene
+from abctl.core.advice import Prompt
 from abctl.core.bootenv import BootEnv, Copy, EnvFiles, SlotSet, SlotState, Why
 from abctl.core.envblock import make_block
 from abctl.core.machine import Allow, Host, InstallFailed, InstallStarted, MarkBad, RollBack, Running
@@ -238,4 +240,6 @@ def settle(world: World) -> None:
 def status_of(world: World, disk: str | None = None) -> StatusReport:
     """Return what `abctl status` reports of a world."""
     observed = observe(world.ports)
-    return describe_status(observed.host, observed.reading, world.state.files, layout="hostos", disk=disk)
+    prompt = Prompt(disk, observed.host.running.kernel)
+    scene = Scene(observed.host, observed.reading, world.state.files, prompt)
+    return describe_status(scene, layout="hostos")

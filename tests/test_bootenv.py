@@ -18,7 +18,6 @@ from abctl.core.bootenv import (
     SlotSet,
     SlotState,
     Trial,
-    choose_copy,
     decode,
     decode_older,
     encode,
@@ -27,6 +26,7 @@ from abctl.core.bootenv import (
     writing_order,
 )
 from abctl.core.envblock import make_block, parse_block, save_value
+from abctl.core.grub import answer, choose_copy, save_in_copies
 from abctl.core.slot import SlotName
 from abctl.core.units import VERSION_MAX, Version
 from tests.states import boot_envs, files_of
@@ -266,3 +266,44 @@ def test_a_copy_that_grub_cannot_save_to_is_not_in_step() -> None:
     assert decode(damaged) == BootEnv(SlotName.A)
     assert not read_boot_env(files).in_step
     assert read_boot_env(files.with_copy(Copy.SECOND, block)).in_step
+
+
+@pytest.mark.parametrize("generation", [-1, GENERATION_MAX + 1])
+def test_a_generation_that_grub_could_not_compare_is_none(generation: int) -> None:
+    with pytest.raises(ValueError, match=f"generation must be 0 to {GENERATION_MAX}, not {generation}"):
+        BootEnv(A, generation=generation)
+
+
+def test_an_answer_settles_the_count_in_the_copies_that_have_one_and_changes_nothing_else() -> None:
+    counted = replace(ENV, trial=None, answering=frozenset({A}), unsettled=3)
+    files = EnvFiles(encode(counted), encode(replace(counted, unsettled=4)), encode_older(counted))
+    answered = answer(files)
+    assert answered == EnvFiles(*(encode(replace(counted, unsettled=0)),) * 2, files.older)
+    # A copy without a count, one that is missing, and one that nobody can save to stay as they are.
+    damaged = encode(counted).rstrip(b"#")[:-1].ljust(BLOCK_SIZE, b"#")
+    for other in (encode(replace(ENV, trial=None)), None, damaged):
+        assert answer(EnvFiles(other, files.second)) == EnvFiles(other, answered.second)
+
+
+def test_grub_saves_in_each_copy_that_it_took_and_can_write_and_looks_whether_one_gives_it_back() -> None:
+    block, spent = encode(ENV), encode(replace(ENV, trial=Trial(B, 1)))
+    files = EnvFiles(block, block, b"older")
+    both = Copy.FIRST, Copy.SECOND
+    for origin, unwritable, after in (
+        (Origin.BOTH, (), (spent, spent)),
+        (Origin.BOTH, both[:1], (block, spent)),
+        (Origin.BOTH, both[1:], (spent, block)),
+        (Origin.BOTH, both, (block, block)),
+        (Origin.FIRST, (), (spent, block)),
+        (Origin.SECOND, (), (block, spent)),
+        (Origin.NONE, (), (block, block)),
+    ):
+        expected = EnvFiles(*after, b"older"), spent in after
+        assert save_in_copies(files, origin, "attempts", "1", unwritable) == expected
+    # The first line of a name is written, and the last is read: such a save is none.
+    twice = make_block({"x": "1"}, 64).replace(b"x=1\n#", b"x=1\nx=1\n#")[:64]
+    written, saved = save_in_copies(EnvFiles(older=twice), Origin.OLDER, "x", "2")
+    assert (parse_block(written.older), saved) == ({"x": "1"}, False)
+    assert written.older != twice
+    whole = save_in_copies(EnvFiles(twice, spent), Origin.BOTH, "attempts", "0")
+    assert whole[1]

@@ -23,9 +23,9 @@ from abctl.core.bootenv import (
     SlotState,
     Trial,
     Why,
-    next_boot,
 )
 from abctl.core.envblock import make_block, parse_block
+from abctl.core.grub import next_boot
 from abctl.core.machine import Confirm, InstallVerified, Running
 from abctl.core.record import Happened, Record
 from abctl.core.slot import Part, Slot, SlotName

@@ -15,10 +15,10 @@ from abctl.core.bootenv import (
     Trial,
     Why,
     encode,
-    next_boot,
     read_boot_env,
 )
 from abctl.core.envblock import make_block, parse_block
+from abctl.core.grub import next_boot
 from abctl.core.layout import Role
 from abctl.core.slot import SlotName
 from abctl.errors import Busy, NothingToConfirm, StateUnwritable

@@ -1,12 +1,19 @@
 """What the doctor makes of facts: each verdict, its reason, and the command that mends it."""
 
+import json
+import re
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from abctl.cli.doctor_checks import CHECKS
+from abctl.cli.render_explain import render_findings
+from abctl.cli.report_explain import DoctorReport, FindingReport
+from abctl.cli.style import Style, wrap
 from abctl.core.advice import Prompt
 from abctl.core.bootenv import BootEnv, Copy, EnvFiles, SlotSet, SlotState, Trial, Why, encode, read_boot_env
+from abctl.core.clock import judge_clock
 from abctl.core.doctor import (
     Finding,
     Verdict,
@@ -23,6 +30,8 @@ from abctl.core.doctor_disk import (
     VolumeUse,
     judge_lock,
     judge_own_units,
+    judge_room,
+    judge_settings,
     judge_snapshots,
     judge_space,
     judge_watchdogs,
@@ -30,14 +39,16 @@ from abctl.core.doctor_disk import (
 from abctl.core.events import Running
 from abctl.core.found import Extent
 from abctl.core.holder import Holder
-from abctl.core.signed_dates import read_dates, say_expired, warn_of_dates
-from abctl.core.slot import SlotName
+from abctl.core.newest import find_newest
+from abctl.core.signed_dates import FIELD, read_dates, say_expired
+from abctl.core.slot import Part, Slot, SlotName
+from abctl.core.space import Foreign
 from abctl.core.trust_state import TrustState
 from abctl.core.units import MIB, Seconds, Version
 from abctl.errors import ToolFailed
 from abctl.host.unit_states import parse_unit_states
 from abctl.host.volume_use import parse_volume_use
-from abctl.host.watchdogs import list_watchdogs
+from abctl.host.watchdogs import has_softdog, list_watchdogs
 from tests.repositories import make_repository
 from tests.states import files_of
 
@@ -224,6 +235,7 @@ ActiveState={mount}
 Id=abctl-health.service
 LoadState={health}
 ActiveState=active
+UnitFileState={file}
 
 Id=abctl-deadline.timer
 LoadState=loaded
@@ -232,19 +244,20 @@ ActiveState=inactive
 
 
 @pytest.mark.parametrize(
-    ("mount", "health", "command"),
+    ("mount", "health", "file", "command"),
     [
-        ("active", "loaded", None),
-        ("inactive", "loaded", "systemctl restart boot.mount"),
-        ("failed", "loaded", "systemctl status boot.mount"),
-        ("active", "masked", "systemctl unmask abctl-health.service"),
-        ("active", "not-found", "systemctl status abctl-health.service"),
+        ("active", "loaded", "static", None),
+        ("inactive", "loaded", "static", "systemctl restart boot.mount"),
+        ("failed", "loaded", "static", "systemctl status boot.mount"),
+        ("active", "masked", "masked", "systemctl unmask abctl-health.service"),
+        ("active", "masked", "masked-runtime", "systemctl unmask --runtime abctl-health.service"),
+        ("active", "not-found", "", "systemctl status abctl-health.service"),
     ],
 )
 def test_a_unit_that_is_not_as_it_has_to_be_is_named_with_a_command(
-    mount: str, health: str, command: str | None
+    mount: str, health: str, file: str, command: str | None
 ) -> None:
-    units = tuple(parse_unit_states(SHOWN.format(mount=mount, health=health)))
+    units = tuple(parse_unit_states(SHOWN.format(mount=mount, health=health, file=file)))
     assert [unit.name for unit in units] == ["boot.mount", "abctl-health.service", "abctl-deadline.timer"]
     found = judge_own_units(units, frozenset({"boot.mount", "abctl-health.service"}))
     assert found.command == command
@@ -254,12 +267,25 @@ def test_a_unit_that_is_not_as_it_has_to_be_is_named_with_a_command(
 
 def test_watchdogs_are_found_where_the_kernel_shows_them(tmp_path_factory: pytest.TempPathFactory) -> None:
     root = tmp_path_factory.mktemp("root")
-    assert judge_watchdogs(list_watchdogs(root)).verdict is Verdict.WARNING
+    assert not has_softdog(root, "6.1.0")
+    assert judge_watchdogs(list_watchdogs(root), has_softdog=False).verdict is Verdict.WARNING
     folder = root / "sys/class/watchdog/watchdog0"
     folder.mkdir(parents=True)
     (folder / "identity").write_text("Software Watchdog\n")
     assert list_watchdogs(root) == ("Software Watchdog",)
-    assert "needs a kernel that still runs" in judge_watchdogs(list_watchdogs(root)).sentence
+    said = judge_watchdogs(list_watchdogs(root), has_softdog=False).sentence
+    assert "needs a kernel that still runs" in said
+
+
+def test_a_watchdog_that_only_trials_load_is_no_reason_for_a_warning(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    root = tmp_path_factory.mktemp("root")
+    module = root / "lib/modules/6.1.0/kernel/drivers/watchdog/softdog.ko"
+    module.parent.mkdir(parents=True)
+    module.touch()
+    found = judge_watchdogs(list_watchdogs(root), has_softdog=has_softdog(root, "6.1.0"))
+    assert (found.verdict, "a trial loads softdog" in found.sentence) == (Verdict.OK, True)
 
 
 class Half:
@@ -267,9 +293,113 @@ class Half:
 
 
 def test_a_full_config_volume_is_a_warning() -> None:
-    found = judge_space(Half(), "du")
+    found = judge_space(Half(), None, "du")
     assert (found.verdict, found.command) == (Verdict.WARNING, "du")
     assert "16 KiB of 16 MiB are free" in found.sentence
+
+
+def test_what_fills_the_config_volume_is_named_with_the_command_that_removes_it() -> None:
+    found = judge_space(Half(), Foreign("/boot/config/core", 12 * MIB, "rm -i /boot/config/core"), "du")
+    assert found.command == "rm -i /boot/config/core"
+    assert "/boot/config/core takes 12 MiB of it" in found.sentence
+
+
+@pytest.mark.parametrize(
+    ("problems", "is_copy", "is_damaged", "verdict", "command"),
+    [
+        ((), False, False, Verdict.OK, None),
+        (("it is gone",), True, False, Verdict.WARNING, "abctl doctor --repair"),
+        (("it is damaged",), True, True, Verdict.WARNING, "abctl doctor --repair"),
+        (("it is damaged",), False, True, Verdict.FAULT, "abctl identity set --help"),
+        (("node_id is left out",), False, False, Verdict.WARNING, "abctl identity set --help"),
+    ],
+)
+def test_settings_are_a_fault_only_where_nothing_is_left_of_them(
+    problems: tuple[str, ...], is_copy: bool, is_damaged: bool, verdict: Verdict, command: str | None
+) -> None:
+    found = judge_settings(problems, HOST, is_copy=is_copy, is_damaged=is_damaged)
+    assert (found.verdict, found.command) == (verdict, command)
+    assert found.can_repair is is_copy
+
+
+def targets_of(*releases: tuple[str, list[str], Any]) -> TrustState:
+    targets = {
+        f"{version}/manifest.json": {
+            "custom": {FIELD: {"version": version, "layouts": layouts, "sizes": sizes}}
+        }
+        for version, layouts, sizes in releases
+    }
+    return TrustState(metadata={"targets": json.dumps({"signed": {"targets": targets}})})
+
+
+def test_the_newest_release_that_was_on_offer_is_measured_against_the_slots() -> None:
+    small, large = {"boot": MIB, "root": 2 * MIB}, {"boot": MIB, "root": 9 * MIB}
+    state = targets_of(
+        ("1.9", ["hostos"], small),
+        ("1.10", ["hostos"], large),
+        ("2.0", ["guestos"], small),
+        ("3.0", ["hostos"], None),
+        ("4.0", ["hostos"], {"boot": "x"}),
+    )
+    newest = find_newest(state, "hostos")
+    assert newest is not None
+    assert newest.version == "1.10"
+    rooms = {Slot(B, Part.BOOT): MIB, Slot(B, Part.ROOT): 9 * MIB}
+    assert judge_room(newest, rooms).verdict is Verdict.OK
+    found = judge_room(newest, {**rooms, Slot(B, Part.ROOT): 9 * MIB - 1})
+    assert found.verdict is Verdict.FAULT
+    assert "1.10, the newest on offer, does not fit: B_root has" in found.sentence
+    assert judge_room(find_newest(state, "other"), rooms).verdict is Verdict.OK
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"signed": {"targets": [5]}}', '{"signed": 1}', "[" * 9999])
+def test_what_is_no_metadata_has_no_newest_release(text: str) -> None:
+    assert find_newest(TrustState(metadata={"targets": text}), "hostos") is None
+
+
+def report_of(*verdicts: Verdict, repaired: str | None = None) -> DoctorReport:
+    findings = tuple(
+        FindingReport(
+            name=f"check-{number}",
+            verdict=verdict,
+            sentence=f"it is {verdict}",
+            command=None,
+            repaired=repaired if number == 1 else None,
+        )
+        for number, verdict in enumerate(verdicts)
+    )
+    return DoctorReport(disk=None, verdict=Verdict.FAULT, findings=findings)
+
+
+def test_the_worst_is_told_first_and_what_is_well_is_only_named() -> None:
+    report = report_of(Verdict.OK, Verdict.WARNING, Verdict.OK, Verdict.UNKNOWN, Verdict.FAULT)
+    lines = render_findings(report, Style()).splitlines()
+    assert [line.split()[:2] for line in lines[:4]] == [
+        ["FAULT", "check-4"],
+        ["WARNING", "check-1"],
+        ["unknown", "check-3"],
+        ["ok", "check-0,"],
+    ]
+    assert "It is ok." not in "\n".join(lines)
+    every = render_findings(report, Style(), every=True).splitlines()
+    assert [line.split()[1] for line in every[:5]] == [f"check-{number}" for number in range(5)]
+    assert sum("It is ok." in line for line in every) == 2
+
+
+def test_where_all_is_well_that_is_all_that_is_said_save_what_was_repaired() -> None:
+    said = render_findings(report_of(Verdict.OK, Verdict.OK), Style())
+    assert said == "All 2 checks are ok. 'abctl doctor --all' says what each has found."
+    repaired = render_findings(report_of(Verdict.OK, Verdict.OK, repaired="made it anew"), Style())
+    assert "Repaired: Made it anew." in repaired
+    assert "\x1b" not in repaired
+    assert "\x1b" in render_findings(report_of(Verdict.OK, Verdict.FAULT), Style(colour=True))
+
+
+def test_a_line_never_ends_between_a_number_and_its_unit() -> None:
+    for width in range(8, 40):
+        for line in wrap("13.8 MiB were written in 0.7 s until 2026-11-27 00:50 UTC", width):
+            assert not re.search(r"(?<![:\d])\d[\d.-]*$", line), line
+            assert not line.startswith(("MiB", "s ", "00:50", "UTC"))
 
 
 def test_dates_are_those_that_the_repository_signed(tmp_path_factory: pytest.TempPathFactory) -> None:
@@ -286,7 +416,7 @@ def test_dates_are_those_that_the_repository_signed(tmp_path_factory: pytest.Tem
     assert say_expired(dates, repo.clock()) is None
     repo.expire("timestamp")
     assert "timestamp metadata expired" in (say_expired(dates, repo.clock()) or "")
-    assert "the clock is behind" in next(iter(warn_of_dates(dates, Seconds(dates.signed - 86_400))))
+    assert "the clock is behind" in (judge_clock(Seconds(dates.signed - 86_400), dates.signed) or "")
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"signed": 1}', '{"signed": {"expires": 5}}', "[" * 10_000])

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from abctl.cli.wiring import Target, open_machine
-from abctl.core import record
+from abctl.core import record, settings_place
 from abctl.core.bootenv import Copy, EnvFiles, read_boot_env
 from abctl.core.events import InstallStarted
 from abctl.core.layout import Role
@@ -191,6 +191,7 @@ def contents_of(image: Path, name: SlotName) -> list[bytes]:
 def test_a_whole_host_is_well_and_neither_looking_nor_repairing_changes_a_byte(host: Host) -> None:
     succeed(host, "check")
     before = host.fingerprint()
+    assert finding(host, "room")["sentence"] == "3, the newest that was on offer, fits into the slots"
     assert_sound(host)
     host.booted = B
     for command in (("explain",), ("doctor",), ("doctor", "--repair")):
@@ -217,6 +218,19 @@ def test_a_boot_environment_that_is_destroyed_is_built_from_what_is_left(
     words = ("boot environment is lost",) if len(copies) == 3 else ("env1/grubenv is damaged",)
     assert_named(host, "boot-env", "fault", *words)
     follow(host, report(host, "explain")["advice"][0]["command"])
+    assert report(host, "status")["primary"] == "B"
+    assert_sound(host)
+
+
+def test_a_boot_environment_of_another_size_is_made_anew_as_status_advises(host: Host) -> None:
+    """From outside, settle could not write it."""
+    garbage = host.image.with_name("garbage")
+    garbage.write_bytes(os.urandom(1024))
+    for copy in Copy:
+        run_tool("mcopy", "-o", "-i", fat_of(host), garbage, f"::{copy.value}")
+    assert_named(host, "boot-env", "fault", "boot environment is lost")
+    said = follow(host, report(host, "status")["advice"][0]["command"])
+    assert "Repaired: Made env1/grubenv" in said.out
     assert report(host, "status")["primary"] == "B"
     assert_sound(host)
 
@@ -248,8 +262,19 @@ def test_a_wrong_grub_cfg_is_put_back(host: Host) -> None:
     wrong.write_text("set timeout=1\n")
     run_tool("mcopy", "-o", "-i", fat_of(host), wrong, "::grub.cfg")
     assert_named(host, "grub-scripts", "fault", "on the grub partition, grub.cfg is")
+    explained = report(host, "explain")
+    for said in (explained["next_boot"]["sentence"], explained["later"]):
+        assert said == "what the next power-on boots is not known, for GRUB does not run abctl's scripts"
     follow(host, report(host, "explain")["advice"][0]["command"])
     assert_sound(host)
+
+
+def test_kernels_that_grub_cannot_look_for_are_unknown_and_not_missing(host: Host) -> None:
+    """A host of the older system has no slots.cfg, and its kernels are all right."""
+    run_tool("mdel", "-i", fat_of(host), "::slots.cfg")
+    found = finding(host, "kernels")
+    assert found["verdict"] == "unknown"
+    assert "abctl adopt" in found["sentence"]
 
 
 def test_a_script_of_another_version_is_told_from_one_that_decides_wrongly(host: Host) -> None:
@@ -358,12 +383,25 @@ def test_a_full_config_volume_is_named_and_keeps_no_upgrade_from_its_end(host: H
         subprocess.run(
             ["debugfs", "-w", "-R", f"write {filler} filler", device], capture_output=True, check=False
         )
-    assert_named(host, "config-space", "warning", "the config volume is full")
+    found = assert_named(host, "config-space", "warning", "the config volume is full", "/filler takes")
     succeed(host, "upgrade")
     assert power_on(host) is A
     succeed(host, "confirm")
     assert host.version() == "3"
-    debugfs(host, "config", "rm filler")
+    assert report(host, "status")["advice"][-1]["command"] == found["command"]
+    run_tool(*shlex.split(found["command"]))
+    assert_sound(host)
+
+
+def test_damaged_settings_are_named_and_taken_from_their_good_copy(host: Host) -> None:
+    for path, text in ((settings_place.PATH, '{"version": 1'), (settings_place.GOOD_PATH, '{"version": 1}')):
+        source = host.image.with_name("settings")
+        source.write_text(text)
+        debugfs(host, "config", f"write {source} {path}")
+    found = assert_named(host, "settings", "warning", "it is not JSON", "the last good copy counts")
+    follow(host, report(host, "status")["advice"][0]["command"])
+    said = follow(host, found["command"])
+    assert "Repaired: Wrote the settings anew" in said.out
     assert_sound(host)
 
 
@@ -430,7 +468,10 @@ def test_an_abctl_that_was_stopped_is_named_and_let_go_on(host: Host) -> None:
         process.send_signal(19)
         os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WNOWAIT)
         found = assert_named(host, "lock", "fault", f"pid {process.pid}", "was stopped in the middle")
-        assert host.abctl("settle").code == 15
+        busy = host.abctl("settle")
+        assert busy.code == 15
+        assert f"was stopped in the middle of its work on {host.image}: let it go on" in busy.err
+        assert f"'{report(host, 'status')['advice'][0]['command']}'" in busy.err
         assert shlex.split(found["command"]) == ["kill", "-CONT", str(process.pid)]
         run_tool(*shlex.split(found["command"]))
         process.communicate("\n")

@@ -2,7 +2,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from abctl.core.envblock import HEADER, make_block, parse_block, parse_number, save_value
@@ -24,6 +24,72 @@ def test_grubs_own_tool_lists_what_was_put_in(tmp_path: Path, values: dict[str, 
     command = ["grub-editenv", str(tmp_path / "grubenv"), "list"]
     listed = subprocess.run(command, capture_output=True, check=True).stdout.decode("latin-1")
     assert listed == "".join(f"{name}={value}\n" for name, value in values.items())
+
+
+PIECES = [
+    b"a=1\n",
+    b"ab=2\n",
+    b"b=\\\n3\n",
+    b"a=",
+    b"a",
+    b"=",
+    b"\\",
+    b"\n",
+    b"#",
+    b"##\n",
+    b"\0",
+    b"\xff",
+    b"1",
+]
+ANY_BLOCK = st.tuples(st.lists(st.sampled_from(PIECES), max_size=12).map(b"".join), st.integers(0, 9))
+STEADY = settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+@STEADY
+@given(case=ANY_BLOCK)
+@example(case=(b"a=1\0b=2\n", 4))
+@example(case=(b"a=1\0b\0c\n", 4))
+@example(case=(b"a=1\nb=2\n", 0))
+@example(case=(b"=1\n", 4))
+@example(case=(b"a=1\nb=2", 0))
+@example(case=(b"a=1\n=", 0))
+@example(case=(b"a=1\nb=\\", 0))
+def test_whatever_stands_in_a_block_it_is_read_as_grub_reads_it(
+    tmp_path: Path, case: tuple[bytes, int]
+) -> None:
+    """Of lines with the same name the tool lists each, and ``load_env`` keeps the last."""
+    block = HEADER + (case[0] + b"#" * case[1] or b"#")
+    (tmp_path / "grubenv").write_bytes(block)
+    command = ["grub-editenv", str(tmp_path / "grubenv"), "list"]
+    listed = subprocess.run(command, capture_output=True, check=True).stdout.decode("latin-1")
+    values = parse_block(block)
+    assert values is not None
+    assert all(f"{name}={value}\n" in listed for name, value in values.items())
+    assert sum(map(len, (f"{name}={value}\n" for name, value in values.items()))) <= len(listed)
+    assert bool(values) == bool(listed)
+
+
+@STEADY
+@given(
+    case=ANY_BLOCK, name=st.sampled_from(["a", "ab", "b", "new"]), value=st.sampled_from(["", "7", "long\\x"])
+)
+@example(case=(b"a=1\n", 9), name="new", value="7")
+@example(case=(b"a=1\n", 6), name="new", value="7")
+@example(case=(b"a=1\n", 5), name="new", value="7")
+@example(case=(b"a=1\nb=2\n", 0), name="b", value="7")
+@example(case=(b"a=1", 0), name="a", value="7")
+@example(case=(b"a=\n", 3), name="a", value="7")
+@example(case=(b"a=1\\\n", 3), name="a", value="7")
+def test_whatever_stands_in_a_block_it_is_saved_as_grub_saves_it(
+    tmp_path: Path, case: tuple[bytes, int], name: str, value: str
+) -> None:
+    block = HEADER + (case[0] + b"#" * case[1] or b"#")
+    path = tmp_path / "grubenv"
+    path.write_bytes(block)
+    done = subprocess.run(
+        ["grub-editenv", str(path), "set", f"{name}={value}"], capture_output=True, check=False
+    )
+    assert save_value(block, name, value) == (path.read_bytes() if done.returncode == 0 else None)
 
 
 def test_a_block_is_filled_with_hash_signs_to_its_size() -> None:
@@ -73,7 +139,14 @@ def test_a_full_block_takes_no_longer_value() -> None:
 
 
 NUMBERS = ["", "0", "7", "07", "010", "08", "0x1f", "0X1f", "0x", " 12", "-3", "--3", "- 3", "12x", "x12"]
+NUMBERS += ["18446744073709551615", "18446744073709551621", "-2147483648", "-2147483649"]
 NUMBERS += ["2147483647", "2147483648", "4294967295", "4294967297", "99999999999999999999", "\t5", "1 2"]
+
+
+def test_a_number_is_an_int_of_c_whatever_was_written() -> None:
+    assert all(-(2**31) <= parse_number(text) < 2**31 for text in NUMBERS)
+    assert parse_number("2147483648") == -(2**31)
+    assert parse_number("4294967297") == 1
 
 
 def test_numbers_are_what_grub_takes_them_for() -> None:

@@ -9,9 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from abctl.core.esp_cfg import make_esp_cfg
 from abctl.core.layout import Role
-from abctl.errors import BadLayout
 from abctl.host.esp import make_esp_files
 from abctl.host.layouts import read_layout
 from tests.disks import GUEST, HOST, copy_image, needs_loop, place_of, run
@@ -156,12 +154,3 @@ def test_the_serial_number_is_that_of_the_file_system(guest: Path) -> None:
     place = place_of(guest, Role.GRUB)
     said = run("blkid", "-p", "-O", str(place.offset), "-s", "UUID", "-o", "value", str(guest))
     assert f"--set=abctl_found {said.strip().lower()}" in script
-
-
-def test_a_layout_without_a_grub_partition_gets_no_script() -> None:
-    layout = read_layout(GUEST)
-    object.__setattr__(
-        layout, "partitions", tuple(item for item in layout.partitions if item.role is not Role.GRUB)
-    )
-    with pytest.raises(BadLayout, match="no grub partition"):
-        make_esp_cfg(layout)

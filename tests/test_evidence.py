@@ -19,15 +19,18 @@ from abctl.core.evidence import (
     Attempt,
     Evidence,
     Stage,
+    TrialEvidence,
     clean_tail,
     decode,
     decode_half,
     empty_file,
     encode_half,
 )
+from abctl.core.explain import NO_MARK, say_all, say_attempt, with_marks, without_kernel
 from abctl.core.health import CheckResult, Verdict
 from abctl.core.marks import FILE_SIZE as MARKS_SIZE
 from abctl.core.marks import LINE_SIZE, Mark, What, encode_marks, parse_marks
+from abctl.core.settling import NO_KERNEL
 from abctl.core.slot import SlotName
 from abctl.core.units import KIB, Seconds, Version
 from abctl.errors import WriteFailed
@@ -131,6 +134,13 @@ def test_a_trial_that_goes_on_under_another_generation_is_the_same_trial() -> No
     ]
 
 
+def test_only_what_is_known_goes_on_under_another_generation_and_takes_nobodys_place() -> None:
+    two = Evidence().note(A, None, 5, 1, Stage.CHECKS).note(B, None, 6, 1, Stage.KERNEL)
+    assert two.renumber(4, 7) == two
+    assert two.renumber(5, 6) == two
+    assert [trial.generation for trial in two.renumber(5, 7).trials] == [7, 6]
+
+
 # --- room -------------------------------------------------------------------------------------------
 
 
@@ -197,6 +207,31 @@ def test_hostile_bytes_are_as_if_nothing_was_kept(data: bytes) -> None:
     assert decode(data) == Evidence()
 
 
+def one_attempt(**wrong: object) -> dict[str, object]:
+    """Return evidence with one boot that is sound but for this."""
+    attempt = {"number": 1, "stage": "checks", "at": 5, "ended": "", "checks": [], "tail": [], **wrong}
+    return {"trials": [{"slot_set": "A", "version": None, "generation": 1, "attempts": [attempt]}]}
+
+
+def one_check(**wrong: object) -> dict[str, object]:
+    check = {
+        "name": "units",
+        "required": True,
+        "verdict": "failed",
+        "text": "a.service",
+        "took": 0.5,
+        **wrong,
+    }
+    return one_attempt(checks=[check])
+
+
+def test_the_evidence_that_is_spoiled_below_is_sound_before() -> None:
+    half = FORM.seal(json.dumps({"serial": 1, **one_check()}).encode())
+    assert half is not None
+    (attempt,) = decode(half).trials[0].attempts
+    assert (attempt.number, attempt.at, attempt.failed[0].text) == (1, 5, "a.service")
+
+
 @pytest.mark.parametrize(
     "spoil",
     [
@@ -210,6 +245,10 @@ def test_hostile_bytes_are_as_if_nothing_was_kept(data: bytes) -> None:
         {"trials": [{"slot_set": "A", "version": 3, "generation": 1, "attempts": []}]},
         {"trials": [{"slot_set": "A", "version": None, "generation": 1.5, "attempts": []}]},
         {"trials": [{"slot_set": "A", "version": None, "generation": 1, "attempts": [[]]}]},
+        *(one_attempt(**wrong) for wrong in ({"number": 0}, {"number": 4}, {"ended": 7}, {"tail": "x"})),
+        *(one_attempt(**wrong) for wrong in ({"at": "now"}, {"stage": "moon"}, {"tail": [7]})),
+        *(one_check(**wrong) for wrong in ({"required": 1}, {"took": "long"}, {"took": -1}, {"took": 1e12})),
+        *(one_check(**wrong) for wrong in ({"verdict": "so so"}, {"name": None}, {"text": 7})),
     ],
     ids=str,
 )
@@ -331,3 +370,35 @@ def test_a_crash_log_is_bounded_and_fit_for_a_terminal(tmp_path: Path) -> None:
     [found] = read_crash_logs(tmp_path)
     assert len(found.lines) == TAIL_MAX
     assert all(line.isprintable() for line in found.lines)
+
+
+# --- what is made of it -----------------------------------------------------------------------------
+
+
+def test_a_boot_whose_kernel_could_not_be_loaded_is_counted_once_and_says_so() -> None:
+    trial = without_kernel(TrialEvidence(B, None, 1))
+    assert [(item.number, item.stage, item.ended) for item in trial.attempts] == [(1, Stage.GRUB, NO_KERNEL)]
+    assert without_kernel(trial) == trial
+    assert say_attempt(trial.attempts[0]) == f"did not start: {NO_KERNEL}"
+    assert say_all(trial) == ""
+    full = TrialEvidence(B, None, 1, tuple(Attempt(number, Stage.CHECKS) for number in (1, 2, 3)))
+    assert without_kernel(full) == full
+
+
+def test_of_a_trial_without_a_boot_nothing_is_said_and_of_boots_without_a_mark_that() -> None:
+    assert say_all(TrialEvidence(B, None, 1)) == ""
+    assert say_all(TrialEvidence(B, None, 1, (Attempt(1, Stage.GRUB),))) == NO_MARK
+
+
+def test_the_first_end_of_a_boot_counts_and_later_marks_do_not_change_it() -> None:
+    marks = [Mark(1, 2), Mark(1, 2, What.DEADLINE), Mark(1, 2, What.FAILED)]
+    (once,) = with_marks(TrialEvidence(B, None, 1), marks[:2]).attempts
+    (both,) = with_marks(TrialEvidence(B, None, 1), marks).attempts
+    assert both == once
+    assert once.ended
+
+
+def test_the_last_boot_that_left_a_mark_is_the_one_that_is_told() -> None:
+    attempts = (Attempt(1, Stage.CHECKS, ended="too slow"), Attempt(2, Stage.GRUB))
+    assert say_all(TrialEvidence(B, None, 1, attempts)).startswith("boot 1 ")
+    assert say_all(TrialEvidence(B, None, 1, attempts[:1])).startswith("the last boot ")

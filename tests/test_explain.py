@@ -13,12 +13,14 @@ from abctl.cli.render_explain import render_explanation
 from abctl.cli.report import Verdict
 from abctl.cli.standing import look_into_slot_sets
 from abctl.cli.style import Style
+from abctl.cli.verdict import Scene
 from abctl.cli.wiring import Machine
 from abctl.core import trust_state
 from abctl.core.advice import Prompt
-from abctl.core.bootenv import BootEnv, EnvFiles, Why, answer, read_boot_env
+from abctl.core.bootenv import BootEnv, EnvFiles, Why, read_boot_env
 from abctl.core.contents import Contents
 from abctl.core.events import Confirm, Event, Host, InstallStarted, RollBack, Running
+from abctl.core.grub import answer
 from abctl.core.outlook import ask, foresee
 from abctl.core.slot import Part, Slot, SlotName
 from abctl.core.units import Digest
@@ -234,5 +236,6 @@ def test_scripts_that_are_lost_are_not_taken_for_those_of_the_older_system() -> 
         (EnvFiles(older=files.older), (), Verdict.ATTENTION),
     ):
         host = Host(BootEnv(A), Running.all_of(A))
-        report = describe_status(host, read_boot_env(kept), kept, layout="hostos", lost_scripts=lost)
+        scene = Scene(host, read_boot_env(kept), kept, lost_scripts=lost)
+        report = describe_status(scene, layout="hostos")
         assert report.verdict is verdict

@@ -7,9 +7,10 @@ import pytest
 
 from abctl.cli.guest_disk import GuestDisk
 from abctl.cli.wiring import Target
-from abctl.core.bootenv import BootEnv, Copy, Why, encode, encode_older, next_boot, read_boot_env
+from abctl.core.bootenv import BootEnv, Copy, Why, encode, encode_older, read_boot_env
 from abctl.core.bootstate import SlotSet, SlotState, Trial
 from abctl.core.envblock import make_block
+from abctl.core.grub import next_boot
 from abctl.core.layout import Role
 from abctl.core.record import Happened
 from abctl.core.slot import SlotName

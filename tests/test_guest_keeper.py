@@ -1,11 +1,12 @@
 """The life of the guest, in a time of its own: starts, words, ends, holds, and libvirt going away."""
 
+import json
 from dataclasses import replace
 
 import pytest
 
 from abctl.core.guest import Domain, Power, Tag
-from abctl.core.guest_state import Phase, decode, encode, judge_guest
+from abctl.core.guest_state import TEXT_MAX, Phase, decode, encode, judge_guest
 from abctl.core.health import Verdict
 from abctl.core.slot import SlotName
 from abctl.errors import ForeignDomain, GuestNotReady, GuestUnfit
@@ -296,10 +297,24 @@ def test_the_state_survives_its_file_and_a_damaged_one_is_none() -> None:
     keep(host, 20)
     data = encode(host.state)
     assert decode(data) == host.state
-    for at in range(len(data)):
-        decode(data[:at])
-    assert decode(data.replace(b'"ready"', b'"dancing"')) is None
-    assert decode(data.replace(b'"guest"', b"1e999")) is not None or True
+    # All but the newline at its end has to be there.
+    assert all(decode(data[:at]) is None for at in range(len(data) - 1))
+    values = json.loads(data)
+    for wrong in (
+        {"phase": "dancing"},
+        {"at": "now"},
+        {"at": True},
+        {"beat": "fast"},
+        {"slot_set": "C"},
+        {"run": 7},
+        {"run": "a\nb"},
+        {"version": "x" * (TEXT_MAX + 1)},
+        {"on_trial": 1},
+        {"generation": -1},
+    ):
+        assert decode(json.dumps({**values, **wrong}).encode()) is None
+    nothing = decode(json.dumps({**values, "run": None, "version": None, "since": None}).encode())
+    assert nothing == replace(host.state, run=None, version=None, since=None)
 
 
 @pytest.mark.parametrize(

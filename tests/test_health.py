@@ -288,3 +288,19 @@ def test_a_state_with_a_wrong_field_is_none(change: dict[str, object]) -> None:
 def test_what_a_newer_abctl_adds_is_left_out() -> None:
     values = {**json.loads(encode(STATE)), "mood": "good"}
     assert decode(json.dumps(values).encode()) == STATE
+
+
+def test_a_boot_that_was_not_checked_yet_was_healthy_for_no_time() -> None:
+    assert Watched().healthy_for == 0
+    assert Watched(seen_at=50.0).healthy_for == 0
+    assert Watched(healthy_since=20.0, seen_at=50.0).healthy_for == 30
+
+
+def test_of_the_last_round_only_required_checks_that_failed_are_failures() -> None:
+    results = tuple(
+        CheckResult(f"{verdict} {required}", required, verdict)
+        for verdict in Verdict
+        for required in (True, False)
+    )
+    state = HealthState(Seconds(0), SlotName.A, True, Stand.WATCHING, "", results)
+    assert [item.name for item in state.failures] == [f"{Verdict.FAILED} True"]

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from abctl.core.bootenv import BootEnv, SlotSet, SlotState, Trial, Why, next_boot
+from abctl.core.bootenv import BootEnv, SlotSet, SlotState, Trial, Why
+from abctl.core.grub import next_boot
 from abctl.core.record import Happened
 from abctl.core.release import Compression
 from abctl.core.slot import Part, Slot, SlotName

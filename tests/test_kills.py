@@ -17,7 +17,8 @@ from pathlib import Path
 import pytest
 
 import abctl.update.chunk_writer
-from abctl.core.bootenv import EnvFiles, Trial, Why, next_boot, read_boot_env
+from abctl.core.bootenv import EnvFiles, Trial, Why, read_boot_env
+from abctl.core.grub import next_boot
 from abctl.core.slot import Part, Slot, SlotName
 from abctl.core.units import MIB
 from abctl.core.ways import WayKind

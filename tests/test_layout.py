@@ -97,6 +97,8 @@ def test_each_shipped_layout_says_what_is_where(name: str) -> None:
         Role.CONFIG: Filesystem.EXT4,
     }
     assert [layout.find_slot(slot).name for slot in ALL_SLOTS] == [slot.name for slot in ALL_SLOTS]
+    for slot in ALL_SLOTS:
+        assert layout.slot_size(slot) == layout.size_of(layout.find_slot(slot)) > 0
 
 
 @pytest.mark.parametrize(("name", "small"), [("hostos", "hostos-small"), ("guestos", "guestos-small")])
@@ -213,6 +215,21 @@ def test_a_wrong_layout_is_refused_and_the_field_named(where: str, value: Any, w
         parse_layout(change(values_of("hostos"), where, value), "my.toml")
     assert str(caught.value).startswith("my.toml: ")
     assert words in str(caught.value)
+
+
+def test_a_volume_group_holds_its_volumes_on_the_disk_that_it_was_written_for() -> None:
+    fixed = change(values_of("hostos"), "partitions.2.grow", False)
+    with pytest.raises(BadLayout, match="volume guestos ends after partition hostlvm"):
+        parse_layout(change(fixed, "partitions.2.sectors", 2048), "my.toml")
+
+
+def test_a_partition_that_grows_is_never_smaller_than_the_volumes_in_it() -> None:
+    small = parse_layout(change(values_of("hostos"), "partitions.2.sectors", 2048 * 1024), "my.toml")
+    with pytest.raises(BadLayout, match="partition hostlvm does not fit"):
+        small.fit_to(Bytes(2 * GIB))
+    group = small.fit_to(Bytes(100 * GIB)).volume_group
+    assert group is not None
+    assert group.volumes[-1].end_extent <= small.fit_to(Bytes(100 * GIB)).group_extents
 
 
 def test_all_wrong_fields_are_named_at_once() -> None:

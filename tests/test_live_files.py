@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from abctl.core import record as records
-from abctl.core.bootenv import BootEnv, Copy, EnvFiles, Origin, Trial, Why, encode, next_boot, read_boot_env
+from abctl.core.bootenv import BootEnv, Copy, EnvFiles, Origin, Trial, Why, encode, read_boot_env
 from abctl.core.envblock import make_block, parse_block
+from abctl.core.grub import next_boot
 from abctl.core.machine import Confirm
 from abctl.core.record import Entry, Happened, Record
 from abctl.core.slot import SlotName

@@ -5,8 +5,9 @@ from dataclasses import replace
 import pytest
 
 from abctl.core.bootenv import BootEnv, Copy, Outcome, SlotSet, SlotState, Trial, Why
-from abctl.core.machine import Host, InstallStarted, Running, Unhealthy, WriteRecord, must_reboot, transition
+from abctl.core.machine import Host, InstallStarted, Running, Unhealthy, WriteRecord, transition
 from abctl.core.record import Happened, Record
+from abctl.core.settling import must_reboot
 from abctl.core.slot import SlotName
 from abctl.core.units import Digest, Seconds, Version
 from abctl.errors import NotConfirmed, VersionRefused, WriteFailed

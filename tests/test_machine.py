@@ -5,10 +5,24 @@ from dataclasses import replace
 
 import pytest
 
-from abctl.core.bootenv import BootEnv, Copy, EnvFiles, Outcome, SlotSet, SlotState, Trial, Why, decode
+from abctl.core.bootenv import (
+    UNSETTLED_MAX,
+    BootEnv,
+    Copy,
+    EnvFiles,
+    Outcome,
+    SlotSet,
+    SlotState,
+    Trial,
+    Why,
+    decode,
+)
 from abctl.core.machine import (
+    Allow,
+    CameUp,
     Confirm,
     Host,
+    InstallFailed,
     InstallStarted,
     InstallVerified,
     InvalidateSlotSet,
@@ -21,13 +35,15 @@ from abctl.core.machine import (
     transition,
 )
 from abctl.core.rebuild import rebuild
-from abctl.core.record import Happened
+from abctl.core.record import Entry, Happened, Record, Refusal
+from abctl.core.settling import NEVER_CAME_UP
 from abctl.core.slot import SlotName
 from abctl.core.units import Digest, Seconds, Version
 from abctl.errors import (
     Busy,
     NotConfirmed,
     NothingToConfirm,
+    NothingToDo,
     NothingToRollBackTo,
     RunningMismatch,
     StateUnwritable,
@@ -371,3 +387,113 @@ def test_lost_files_are_made_anew() -> None:
     world.do(Settle(AT))
     assert None not in (world.state.files.first, world.state.files.second, world.state.files.older)
     assert env_of(world).primary is B
+
+
+# --- what an admin says in vain ---------------------------------------------------------------------
+
+
+def test_an_empty_slot_set_cannot_get_worse() -> None:
+    with pytest.raises(NothingToDo, match="slot set B is empty"):
+        transition(Host(BootEnv(A).with_state(B, SlotState.EMPTY)), MarkBad(AT, B, "it smells"))
+
+
+def test_a_version_that_nobody_refuses_cannot_be_allowed() -> None:
+    with pytest.raises(NothingToDo, match="is not refused: nothing to allow"):
+        transition(Host(BootEnv(A)), Allow(AT, Version("2.0.0")))
+
+
+def test_a_slot_set_of_unknown_version_can_be_rolled_back_to_and_written_though_it_is_bad() -> None:
+    env = BootEnv(A, slot_sets={A: SlotSet(SlotState.GOOD, Version("2.0.0")), B: SlotSet(SlotState.GOOD)})
+    back, _ = transition(Host(env), RollBack(AT))
+    assert back.env.primary is B
+    assert [item.version for item in back.record.refusals] == ["2.0.0"]
+    assert back.record.entries[-1].version is None
+    # There is no version that the record could remember as bad.
+    bad = Host(env.with_state(B, SlotState.BAD), Running.all_of(A))
+    started, effects = transition(bad, InstallStarted(AT, Version("3.0.0"), Digest("ab" * 32)))
+    assert started.record == bad.record
+    assert not any(isinstance(effect, WriteRecord) for effect in effects)
+    assert started.env[B] == SlotSet(SlotState.EMPTY, Version("3.0.0"))
+
+
+# --- a primary that never comes up ------------------------------------------------------------------
+
+GAVE_WAY = Entry(Seconds(3), Happened.GAVE_WAY, A, GOOD.version)
+
+
+def come_up_instead(state: SlotState, *before: Entry) -> Host:
+    """Return a host whose primary A, of this state, never came up, after B has come up in its place."""
+    sets = {A: SlotSet(state, GOOD.version), B: SlotSet(SlotState.GOOD, ONE.version)}
+    env = BootEnv(A, slot_sets=sets, answering=frozenset({A}), unsettled=UNSETTLED_MAX + 1)
+    running = Running(B, B, B, Why.UNSETTLED, passed_over=A)
+    return transition(Host(env, running, Record(entries=before)), CameUp(Seconds(7)))[0]
+
+
+@pytest.mark.parametrize(
+    ("state", "left"),
+    [(SlotState.GOOD, SlotState.UNTESTED), (SlotState.BAD, SlotState.BAD)],
+)
+def test_what_comes_up_instead_becomes_the_primary_and_that_is_recorded(
+    state: SlotState, left: SlotState
+) -> None:
+    host = come_up_instead(state)
+    assert (host.env.primary, host.env[A].state, host.env[B].state) == (B, left, SlotState.GOOD)
+    assert (host.env.outcome, host.env.answering) == (Outcome.GAVE_WAY, frozenset({A, B}))
+    entry = Entry(Seconds(7), Happened.GAVE_WAY, A, GOOD.version, text=NEVER_CAME_UP)
+    assert host.record.entries == (entry,)
+    assert host.record.refusals == ()
+
+
+def test_a_version_that_gives_way_for_the_second_time_is_refused_unless_it_was_allowed_since() -> None:
+    again = come_up_instead(SlotState.GOOD, GAVE_WAY)
+    assert again.env[A].state is SlotState.BAD
+    why = f"{NEVER_CAME_UP}, and not for the first time"
+    assert again.record.refusals == (Refusal(Seconds(7), GOOD.version, None, why),)
+    assert [entry.at for entry in again.record.entries] == [3, 7]
+    allowed = come_up_instead(
+        SlotState.GOOD, GAVE_WAY, Entry(Seconds(4), Happened.ALLOWED, version=GOOD.version)
+    )
+    assert (allowed.env[A].state, allowed.record.refusals) == (SlotState.UNTESTED, ())
+
+
+# --- how a trial ends -------------------------------------------------------------------------------
+
+
+def ended(why: Why, attempts: int, *, event: Settle, record: Record | None = None) -> Host:
+    """Return a host that runs A and whose trial of B ended, after that was settled."""
+    sets = {A: SlotSet(SlotState.GOOD, ONE.version), B: SlotSet(SlotState.UNTESTED, GOOD.version)}
+    env = BootEnv(A, Trial(B, attempts), sets)
+    running = Running(A, A, A, why, passed_over=B if why is Why.NO_KERNEL else None)
+    return transition(Host(env, running, record or Record()), event)[0]
+
+
+def test_the_end_of_a_trial_is_recorded_with_its_time_its_slot_set_and_its_reason() -> None:
+    host = ended(Why.FALLBACK, 0, event=Settle(Seconds(7), "boot 3 left no mark"))
+    reason = "never confirmed: all 3 attempts are used up; boot 3 left no mark"
+    entry = Entry(Seconds(7), Happened.FELL_BACK, B, GOOD.version, text=reason)
+    assert host.record.entries == (entry,)
+    assert host.record.refusals == (Refusal(Seconds(7), GOOD.version, None, reason),)
+    assert (host.env.trial, host.env.outcome, host.env[B].state) == (None, Outcome.FELL_BACK, SlotState.BAD)
+    # Where the boot environment cannot be written the next boot settles the same trial: once is enough.
+    again = ended(Why.FALLBACK, 0, event=Settle(Seconds(8), "another note"), record=host.record)
+    assert again.record == host.record
+
+
+def test_a_trial_that_could_not_be_counted_is_recorded_as_called_off_and_refused_at_the_second_time() -> None:
+    why = "GRUB could not write the boot environment, so it did not spend an attempt"
+    once = ended(Why.UNSAVED, 3, event=Settle(Seconds(7)))
+    assert once.record.entries == (Entry(Seconds(7), Happened.CALLED_OFF, B, GOOD.version, text=why),)
+    assert once.record.refusals == ()
+    assert (once.env.trial, once.env.outcome) == (None, Outcome.CALLED_OFF)
+    assert once.env[B].state is SlotState.UNTESTED
+    twice = ended(Why.UNSAVED, 3, event=Settle(Seconds(9)), record=once.record)
+    refusal = Refusal(Seconds(9), GOOD.version, None, f"{why}, and not for the first time")
+    assert twice.record.refusals == (refusal,)
+
+
+def test_an_installation_that_failed_is_recorded_and_its_slot_set_stays_empty() -> None:
+    env = BootEnv(A, outcome=Outcome.INSTALLING).with_slot_set(B, SlotSet(SlotState.EMPTY, GOOD.version))
+    host, effects = transition(Host(env), InstallFailed(Seconds(7), GOOD.version, "no room"))
+    entry = Entry(Seconds(7), Happened.INSTALL_FAILED, B, GOOD.version, text="no room")
+    assert (host.env, host.record.entries) == (env, (entry,))
+    assert effects == (WriteRecord(host.record),)

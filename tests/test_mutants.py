@@ -2,7 +2,8 @@
 
 import pytest
 
-from tests.mutants import MUTANTS, REPOSITORY, Mutant
+from tests.faults import MUTANTS, Mutant
+from tests.mutants import REPOSITORY
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.fault)

@@ -20,9 +20,9 @@ from abctl.core.bootenv import (
     decode,
     encode,
     encode_older,
-    next_boot,
 )
 from abctl.core.envblock import HEADER, make_block
+from abctl.core.grub import next_boot
 from abctl.core.slot import SlotName
 from tests.grubs import Decision, Kernels, ManyGrubs, assert_predicted, predict, real_grub
 from tests.states import all_states, boot_envs, counted_states, files_of

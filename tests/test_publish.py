@@ -109,8 +109,13 @@ def test_a_client_reads_terms_and_policy_and_the_manifest_is_what_was_signed(
         layouts=("hostos-small",),
         published=Seconds(NOON),
         download=3072,
+        sizes=terms.sizes,
         needs=Version("2.0.0"),
         rollout=terms.rollout,
+    )
+    manifest = json.loads((repo.folder / "targets/3.0.0/manifest.json").read_text())
+    assert {item["part"]: item["image"]["size"] for item in manifest["images"]} == (
+        terms.sizes and terms.sizes.model_dump()
     )
     assert terms.rollout is not None
     assert [terms.rollout.share_at(NOON + days * DAY) for days in (0, 0.5, 1, 3)] == (

@@ -5,7 +5,8 @@ from collections.abc import Iterator
 import pytest
 
 from abctl.core.apt_sources import find_source_lines
-from abctl.core.recipe import parse_arguments, parse_recipe
+from abctl.core.envblock import parse_block
+from abctl.core.recipe import make_arguments_block, parse_arguments, parse_recipe
 from abctl.errors import BadRecipe
 
 RECIPE = {"suite": "bookworm", "packages": ["systemd-sysv"]}
@@ -38,6 +39,16 @@ def test_kernel_arguments_of_the_command_line_are_looked_at_too() -> None:
         parse_arguments("panic=0")
     with pytest.raises(BadRecipe, match="at most 900"):
         parse_arguments("a" * 901)
+
+
+def test_kernel_arguments_are_written_with_one_space_between_them() -> None:
+    assert parse_arguments("  quiet   loglevel=3 ") == "quiet loglevel=3"
+    assert parse_block(make_arguments_block("quiet loglevel=3")) == {"kernel_arguments": "quiet loglevel=3"}
+
+
+def test_paths_of_the_tree_are_kept_as_they_are_written() -> None:
+    paths = ["/usr/share/doc/*", "/var/cache"]
+    assert parse_recipe({**RECIPE, "exclude": paths}, "host.toml").exclude == tuple(paths)
 
 
 def _sources() -> Iterator[tuple[str, str]]:

@@ -3,6 +3,7 @@
 import io
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 
 import pytest
 
@@ -198,6 +199,7 @@ def test_an_installation_says_what_it_cost_and_what_comes_next() -> None:
         "           if its kernel cannot be loaded, A (1.0.0).",
         "           Reboot to try it.",
     ]
+    assert render_install(replace(report, disk="host.img"), PLAIN).endswith("Power it on to try it.")
 
 
 def test_history_is_a_line_for_each_thing_that_happened() -> None:

@@ -15,8 +15,10 @@ from hypothesis import strategies as st
 from abctl.cli import cli
 from abctl.cli.describe import describe_history, describe_rehearsal, describe_status
 from abctl.cli.report import SlotSetRole, Verdict
-from abctl.core.bootenv import BootEnv, EnvFiles, Outcome, SlotState, Trial, Why, next_boot, read_boot_env
+from abctl.cli.verdict import Scene
+from abctl.core.bootenv import BootEnv, EnvFiles, Outcome, SlotState, Trial, Why, read_boot_env
 from abctl.core.events import Host
+from abctl.core.grub import next_boot
 from abctl.core.machine import Running
 from abctl.core.record import Record
 from abctl.core.slot import SlotName
@@ -96,7 +98,7 @@ def test_the_sentence_names_what_grub_boots_first_and_what_it_boots_instead(env:
     files = files_of(env)
     boot = next_boot(files)
     for running in (Running(), Running.all_of(A), Running.all_of(B)):
-        report = describe_status(Host(env, running), read_boot_env(files), files, layout="hostos")
+        report = describe_status(Scene(Host(env, running), read_boot_env(files), files), layout="hostos")
         first = re.search(
             r"(?:slot set|the primary) ([AB])(?= (?:on trial|again)|,|;)", report.next_boot.sentence
         )
@@ -307,7 +309,7 @@ def test_refusals_say_why_and_since_when() -> None:
 def test_every_host_can_be_described(env: BootEnv, booted: SlotName | None, why: Why | None) -> None:
     files = files_of(env)
     running = Running.all_of(booted, why)
-    report = describe_status(Host(env, running), read_boot_env(files), files, layout="hostos")
+    report = describe_status(Scene(Host(env, running), read_boot_env(files), files), layout="hostos")
     assert report.next_boot.slot_set is next_boot(files).slot_set
 
 
@@ -381,7 +383,8 @@ def test_a_rehearsal_says_when_no_kernel_can_be_loaded() -> None:
 def test_a_trial_that_is_over_says_why() -> None:
     env = BootEnv(A, Trial(B, 0))
     files = files_of(env)
-    report = describe_status(Host(env, Running.all_of(A)), read_boot_env(files), files, layout="hostos")
+    scene = Scene(Host(env, Running.all_of(A)), read_boot_env(files), files)
+    report = describe_status(scene, layout="hostos")
     assert report.trial
     assert report.trial.ended == "never confirmed: all 3 attempts are used up"
 

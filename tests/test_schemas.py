@@ -40,6 +40,7 @@ from tests.agent_forms import list_jobs_report
 from tests.errors_page import explain, has_own_code, list_errors
 from tests.explanations import list_explain_reports
 from tests.firewall_reports import list_firewall_reports
+from tests.generated import ROOT, find_stale
 from tests.guest_reports import list_guest_reports
 from tests.identity_reports import list_identity_reports
 from tests.published_reports import list_published_reports
@@ -87,7 +88,7 @@ def make_images_report(disk: str | None) -> ImagesReport:
 @cache
 def read_schema(name: str) -> dict[str, Any]:
     """Return the published schema."""
-    schema: dict[str, Any] = json.loads((schemas.ROOT / "schemas" / f"{name}.schema.json").read_text())
+    schema: dict[str, Any] = json.loads((ROOT / "schemas" / f"{name}.schema.json").read_text())
     return schema
 
 
@@ -109,11 +110,12 @@ def test_the_schemas_and_the_errors_page_are_in_step_with_the_code(
 
 def test_a_file_that_is_out_of_step_is_named() -> None:
     files = schemas.make_files()
-    page = schemas.ROOT / "docs" / "errors.md"
-    gone = schemas.ROOT / "schemas" / "gone.schema.json"
-    assert schemas.find_stale(files | {page: "", gone: "{}"}) == [page, gone]
-    status = schemas.ROOT / "schemas" / "status.schema.json"
-    assert schemas.find_stale({path: text for path, text in files.items() if path != status}) == [status]
+    page = ROOT / "docs" / "errors.md"
+    gone = ROOT / "schemas" / "gone.schema.json"
+    assert find_stale(files | {page: "", gone: "{}"}) == [page, gone]
+    status = ROOT / "schemas" / "status.schema.json"
+    without = {path: text for path, text in files.items() if path != status}
+    assert find_stale(without, (ROOT / "schemas").glob("*")) == [status]
 
 
 @pytest.mark.parametrize("name", [*schemas.INPUTS, *schemas.OUTPUTS, *schemas.LINES])
@@ -277,7 +279,7 @@ def test_the_status_schema_knows_the_field_s_words(path: tuple[str, ...], value:
 
 def test_the_shipped_layouts_are_as_their_schema_says() -> None:
     validator = read_validator("layout")
-    for path in (schemas.ROOT / "layout").glob("*.toml"):
+    for path in (ROOT / "layout").glob("*.toml"):
         validator.validate(tomllib.loads(path.read_text()))
 
 
@@ -291,7 +293,7 @@ def _is_taken(parse: Callable[[], object]) -> bool:
 
 def test_a_layout_that_its_schema_refuses_is_refused_by_abctl() -> None:
     validator = read_validator("layout")
-    values = tomllib.loads((schemas.ROOT / "layout" / "guestos.toml").read_text())
+    values = tomllib.loads((ROOT / "layout" / "guestos.toml").read_text())
     for spoiled in _spoil(values):
         if not validator.is_valid(spoiled):
             assert not _is_taken(partial(parse_layout, spoiled, "here"))
@@ -365,6 +367,6 @@ def test_the_tree_in_the_docstring_is_the_tree_of_the_classes() -> None:
 
 def test_what_several_errors_have_in_common_is_never_raised_itself() -> None:
     branches = {kind.__name__ for kind in list_errors() if not has_own_code(kind)}
-    for path in (schemas.ROOT / "abctl").rglob("*.py"):
+    for path in (ROOT / "abctl").rglob("*.py"):
         text = path.read_text()
         assert not [name for name in branches if f"raise {name}(" in text], path

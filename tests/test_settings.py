@@ -13,14 +13,16 @@ from hypothesis import strategies as st
 
 from abctl.core.hostname import HostType
 from abctl.core.settings import (
-    SIZE_MAX,
     Document,
     Settings,
     SettingsDamaged,
     change,
     encode,
+    encode_values,
     parse_document,
+    parse_machine_id,
 )
+from abctl.core.settings_place import SIZE_MAX
 from abctl.errors import BadIdentity, Busy, WriteFailed
 from abctl.host import settings_file
 from abctl.host.layouts import read_layout
@@ -267,3 +269,22 @@ def test_a_writer_that_never_ends_is_named(host: FakeHost, monkeypatch: pytest.M
     file = SettingsFile(host.paths)
     with file._lock(), pytest.raises(Busy, match="another program writes the settings"):
         file.update({"deployment": "mainnet"})
+
+
+def test_settings_that_are_too_large_or_too_deep_for_a_file_are_not_written() -> None:
+    with pytest.raises(SettingsDamaged, match="more than"):
+        encode_values({"note": "x" * SIZE_MAX})
+    deep: dict[str, Any] = {}
+    for _ in range(5000):
+        deep = {"deeper": deep}
+    with pytest.raises(SettingsDamaged, match="nested too deep"):
+        encode_values(deep)
+    with pytest.raises(SettingsDamaged, match="number that is too large"):
+        encode_values({"count": float("inf")})
+
+
+@pytest.mark.parametrize("text", ["0" * 32, "A" * 32, "a" * 31, "a" * 33, "g" * 32, ""])
+def test_a_machine_id_has_32_digits_and_is_not_zero(text: str) -> None:
+    with pytest.raises(BadIdentity, match="is not a machine-id"):
+        parse_machine_id(text)
+    assert parse_machine_id("0" * 31 + "1") == "0" * 31 + "1"

@@ -10,8 +10,10 @@ from hypothesis import strategies as st
 from securesystemslib.formats import encode_canonical
 
 from abctl.core.consider import choose, consider
+from abctl.core.rollout_spec import parse_rollout
 from abctl.core.terms import (
     FIELD,
+    WAVES_MAX,
     Policy,
     Rollout,
     Terms,
@@ -263,3 +265,10 @@ def test_a_pause_at_the_very_turn_of_a_host_comes_before_it() -> None:
     assert paused.share_at(2000) == 0.1
     assert paused.time_for(0.1) is None
     assert rollout((0, 0.1), paused_at=Seconds(1000)).time_for(0.05) == 1000
+
+
+def test_a_rollout_is_written_in_as_many_waves_as_can_be_signed_and_no_more() -> None:
+    waves = [f"{number}%@{number}d" for number in range(1, WAVES_MAX + 2)]
+    assert len(parse_rollout(",".join(waves[:-1]))) == WAVES_MAX
+    with pytest.raises(ValueError, match=f"no more than {WAVES_MAX} waves"):
+        parse_rollout(",".join(waves))

@@ -8,8 +8,9 @@ from dataclasses import replace
 import pytest
 
 from abctl.core.bootenv import UNSETTLED_MAX, BootEnv, Copy, Outcome, SlotState, Why
-from abctl.core.machine import NEVER_CAME_UP, CameUp, Host, RollBack, Running, Settle, transition
+from abctl.core.machine import CameUp, Host, RollBack, Running, Settle, transition
 from abctl.core.record import Happened
+from abctl.core.settling import NEVER_CAME_UP
 from abctl.core.slot import SlotName
 from abctl.core.units import Seconds, Version
 from abctl.errors import NothingToRollBackTo, VersionRefused

@@ -7,6 +7,7 @@ from dataclasses import replace
 from abctl.cli.describe import describe_status
 from abctl.cli.describe_evidence import find_last_trial
 from abctl.cli.report import StatusReport
+from abctl.cli.verdict import Scene
 from abctl.core import evidence, marks
 from abctl.core.bootstate import Why
 from abctl.core.crash_log import CrashLog
@@ -136,12 +137,9 @@ class TrialWorld(World):
     def status(self, health: Iterable[CheckResult] = ()) -> StatusReport:
         observed = observe(self.ports)
         return describe_status(
-            observed.host,
-            observed.reading,
-            self.state.files,
+            Scene(observed.host, observed.reading, self.state.files, health=tuple(health)),
             layout="hostos",
             last_trial=find_last_trial(observed.host, self.kept, self.current),
-            health=health,
         )
 
 

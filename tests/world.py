@@ -10,7 +10,8 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import lru_cache
 
-from abctl.core.bootenv import BootEnv, Copy, EnvFiles, Origin, next_boot, read_boot_env
+from abctl.core.bootenv import BootEnv, Copy, EnvFiles, Origin, read_boot_env
+from abctl.core.grub import next_boot
 from abctl.core.machine import (
     Allow,
     Confirm,
@@ -22,9 +23,9 @@ from abctl.core.machine import (
     RollBack,
     Running,
     Unhealthy,
-    must_reboot,
 )
 from abctl.core.record import Record
+from abctl.core.settling import must_reboot
 from abctl.core.slot import Part, Slot, SlotName
 from abctl.core.units import Digest, Seconds, Version
 from abctl.errors import AbctlError, InUse, StateUnwritable, WriteFailed

@@ -3,6 +3,7 @@
 import re
 import sys
 from collections.abc import Mapping
+from importlib.metadata import Distribution
 from pathlib import Path
 
 import abctl
@@ -11,6 +12,7 @@ from abctl.build.tree import Tree, a_file, follow, read_tree, resolve
 from abctl.errors import BadTree
 
 PYTHON_FOLDER = "usr/lib/abctl/python"
+DATA = ("grub", "layout", "schemas")  # folders of scripts, layouts and schemas
 _DATA_FOLDER = "usr/share/abctl"
 _MACHINE = slice(18, 20)  # of an ELF file: which processor it is for
 _LIBRARY = re.compile(r"usr/lib/([^/]+/)?libparted\.so\.2")
@@ -31,16 +33,14 @@ _PATH_FILE = (
 
 
 def make_abctl_tree(data: Mapping[str, Path], scratch: Path) -> Tree:
-    """Return abctl's files by their place; ``data`` has the folders of scripts, layouts and schemas."""
+    """Return abctl's files by their place; ``data`` says where each folder of DATA is."""
     package = Path(abctl.__file__).parent
     made: Tree = {}
     for source in sorted(package.rglob("*.py")):
         if "files" not in source.relative_to(package).parts:
             made[f"{PYTHON_FOLDER}/abctl/{source.relative_to(package)}"] = a_file(source)
     for dependency in find_dependencies():
-        for path, source in list_files(dependency):
-            if source.is_file() and not path.startswith("abctl/"):
-                made[f"{PYTHON_FOLDER}/{path}"] = a_file(source)
+        made |= _make_package(dependency, scratch)
     for name, folder in data.items():
         for path, node in read_tree(folder, normal=True).items():
             made[f"{_DATA_FOLDER}/{name}/{path}"] = node
@@ -49,10 +49,22 @@ def make_abctl_tree(data: Mapping[str, Path], scratch: Path) -> Tree:
     return made | make_host_files()
 
 
+def _make_package(package: Distribution, scratch: Path) -> Tree:
+    """Return a package with a list of its files, so that what is made here can be made from there again."""
+    made = {
+        f"{PYTHON_FOLDER}/{path}": a_file(source)
+        for path, source in list_files(package)
+        if source.is_file() and not path.startswith("abctl/")
+    }
+    metadata = next(path for path in made if path.endswith(".dist-info/METADATA"))
+    listed = "".join(f"{path.removeprefix(f'{PYTHON_FOLDER}/')},,\n" for path in sorted(made))
+    record = _write(scratch / f"RECORD-{package.name}", listed)
+    return made | {f"{metadata.removesuffix('METADATA')}RECORD": a_file(record)}
+
+
 def make_host_files() -> Tree:
     """Return what goes to its place in the host as it is: units, the generator, hooks of the initramfs."""
-    folder = Path(abctl.__file__).parent / "files"
-    return read_tree(folder, normal=True) if folder.is_dir() else {}
+    return read_tree(Path(abctl.__file__).parent / "files", normal=True)
 
 
 def check_python(tree: Tree) -> None:

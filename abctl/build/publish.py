@@ -12,7 +12,8 @@ from abctl.build.commit import Signers, Work, begin, commit
 from abctl.build.files import open_image, saying_what_failed
 from abctl.build.repository import Repository, State
 from abctl.core.release import MANIFEST_MAX, MANIFEST_NAME, Content, Image, Manifest, parse_manifest
-from abctl.core.terms import Rollout, Terms, Wave
+from abctl.core.slot import Part
+from abctl.core.terms import Rollout, Sizes, Terms, Wave
 from abctl.core.units import MIB, Bytes, Digest, Seconds, Version
 from abctl.core.version_order import is_newer, order_of
 from abctl.errors import BadManifest, DigestMismatch, NotConsidered, SourceNotFound, WouldOverwrite
@@ -210,8 +211,13 @@ def _add(catalogue: Catalogue, release: CheckedRelease, wishes: Wishes, now: Sec
 
 
 def _make_terms(release: CheckedRelease, now: Seconds) -> Terms:
+    boot, root = (release.manifest.image_of(part).image.size for part in (Part.BOOT, Part.ROOT))
     return Terms(
-        version=release.version, layouts=release.manifest.layouts, published=now, download=release.download
+        version=release.version,
+        layouts=release.manifest.layouts,
+        published=now,
+        download=release.download,
+        sizes=Sizes(boot=boot, root=root),
     )
 
 

@@ -65,7 +65,8 @@ def _reboot_or_say(machine: Machine, wanted: SlotName, reboot: bool) -> None:
     if reboot and machine.reboot:
         machine.reboot()
     elif machine.ports.running.kernel:
-        click.echo(f"Slot set {machine.ports.running.kernel} runs until then: reboot to change over.")
+        change = "reboot to change over" if machine.reboot else "power it on again to change over"
+        click.echo(f"Slot set {machine.ports.running.kernel} runs until then: {change}.")
 
 
 @click.command("mark-bad", short_help="Say that a slot set is not to be used.")

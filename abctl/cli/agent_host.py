@@ -13,16 +13,15 @@ from abctl.agent.store import ConfigJobs
 from abctl.cli.wiring import VERSION_FILE, Target, open_machine
 from abctl.core import jobs_file
 from abctl.core.agent_rules import AgentRules
-from abctl.core.bootenv import next_boot
 from abctl.core.bootstate import SlotState
 from abctl.core.events import Settle
+from abctl.core.grub import next_boot
 from abctl.core.machine import Host, transition
 from abctl.core.record import Record
 from abctl.core.slot import SlotName
 from abctl.core.units import Version, parse_version
 from abctl.errors import DiskUnusable, ToolFailed
 from abctl.host.clock import now
-from abctl.host.disk import DiskConfigFile, open_disk
 from abctl.host.jobs import FOLDER, ChildJobs, JobFolder, SystemdJobs
 from abctl.host.live import LiveConfigFile
 from abctl.ports import ConfigFile
@@ -130,6 +129,8 @@ def _jobs_file(target: Target) -> ConfigFile:
     size = jobs_file.FORM.file_size
     if target.disk is None:
         return LiveConfigFile(jobs_file.PATH, size)
+    from abctl.host.disk import DiskConfigFile, open_disk  # noqa: PLC0415
+
     return DiskConfigFile(open_disk(target.disk, target.read_layout()), jobs_file.PATH, size)
 
 

@@ -30,25 +30,14 @@ from abctl.cli.sentences import (
     target_of,
 )
 from abctl.cli.verdict import Scene, judge
-from abctl.core.advice import Prompt
-from abctl.core.bootenv import (
-    MAX_ATTEMPTS,
-    UNSETTLED_MAX,
-    BootEnv,
-    EnvFiles,
-    Origin,
-    Reading,
-    SlotState,
-    Why,
-    next_boot,
-)
+from abctl.core.bootenv import MAX_ATTEMPTS, UNSETTLED_MAX, BootEnv, EnvFiles, Origin, Reading, SlotState, Why
 from abctl.core.clock import format_time
 from abctl.core.contents import Contents
 from abctl.core.evidence import TrialEvidence
-from abctl.core.health import CheckResult
-from abctl.core.holder import Holder
-from abctl.core.machine import Host, find_ended_trial
+from abctl.core.grub import next_boot
+from abctl.core.machine import Host
 from abctl.core.record import Entry, Happened, Record
+from abctl.core.settling import find_ended_trial
 from abctl.core.slot import SlotName
 
 if TYPE_CHECKING:
@@ -56,39 +45,14 @@ if TYPE_CHECKING:
 
 
 def describe_status(
-    host: Host,
-    reading: Reading,
-    files: EnvFiles,
-    *,
-    layout: str,
-    disk: str | None = None,
-    warnings: Sequence[str] = (),
-    last_trial: TrialEvidence | None = None,
-    health: Iterable[CheckResult] = (),
-    prompt: Prompt | None = None,
-    contents: Mapping[SlotName, Contents] | None = None,
-    holder: Holder | None = None,
-    lost_scripts: tuple[str, ...] | None = None,
+    scene: Scene, *, layout: str, warnings: Iterable[str] = (), last_trial: TrialEvidence | None = None
 ) -> StatusReport:
-    """Return how a host stands; ``disk`` is None for the running one, ``reading`` is of ``files``.
-
-    ``contents`` is what a look into the slot sets showed, where there was one; ``holder`` works on it now.
-    """
-    failing = tuple(health)
-    scene = Scene(
-        host,
-        reading,
-        files,
-        prompt or Prompt(disk, host.running.kernel),
-        failing,
-        contents or {},
-        holder,
-        lost_scripts,
-    )
+    """Return how a host stands."""
+    host, reading = scene.host, scene.reading
     finding = judge(scene)
     running = host.running
     return StatusReport(
-        disk=disk,
+        disk=scene.disk,
         layout=layout,
         verdict=finding.verdict,
         headline=finding.headline,
@@ -98,20 +62,24 @@ def describe_status(
         primary=host.env.primary,
         trial=_describe_trial(host, reading.origin),
         slot_sets={name: _describe_slot_set(host, name, reading.origin) for name in SlotName},
-        next_boot=describe_next_boot(host, files, contents),
+        next_boot=describe_next_boot(host, scene.files, scene.contents),
         last_upgrade=_describe_last_upgrade(host),
         last_trial=describe_trial(last_trial, few=True) if last_trial else None,
-        health=describe_checks(failing),
+        health=describe_checks(scene.health),
         refused=describe_refusals(host.env, host.record),
-        boot_env=BootEnvReport(
-            origin=reading.origin,
-            generation=host.env.generation if reading.env and reading.origin is not Origin.OLDER else None,
-            unsettled=host.env.unsettled if host.env.is_counted else None,
-            in_step=reading.in_step,
-        ),
+        boot_env=_describe_boot_env(host, reading),
         damage=() if scene.is_older_system else reading.damage,
         warnings=tuple(warnings),
         advice=finding.advice,
+    )
+
+
+def _describe_boot_env(host: Host, reading: Reading) -> BootEnvReport:
+    return BootEnvReport(
+        origin=reading.origin,
+        generation=host.env.generation if reading.env and reading.origin is not Origin.OLDER else None,
+        unsettled=host.env.unsettled if host.env.is_counted else None,
+        in_step=reading.in_step,
     )
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from abctl.cli.describe import say_rehearsal
 from abctl.cli.report import StatusReport
 from abctl.cli.report_explain import AnswerReport, ExplainReport
-from abctl.cli.sentences import find_entry, name_slot_set, plural, say_entry
+from abctl.cli.sentences import OTHER_SCRIPTS, find_entry, name_slot_set, plural, say_entry
 from abctl.core.advice import Prompt
 from abctl.core.bootenv import MAX_ATTEMPTS, UNSETTLED_MAX, EnvFiles, SlotState, Why
 from abctl.core.clock import say_time
@@ -36,6 +36,7 @@ def describe_explanation(
 ) -> ExplainReport:
     """Return the explanation of a host whose ``status`` is this."""
     kernels = {name: contents[name].has_kernel is not False for name in SlotName}
+    is_known = status.next_boot.sentence != OTHER_SCRIPTS
     return ExplainReport(
         disk=status.disk,
         layout=status.layout,
@@ -43,7 +44,7 @@ def describe_explanation(
         headline=status.headline,
         runs=tuple(say_how_it_came(host)),
         next_boot=status.next_boot,
-        later=say_rehearsal(host.env, foresee(files, kernels)),
+        later=say_rehearsal(host.env, foresee(files, kernels)) if is_known else OTHER_SCRIPTS,
         answers=tuple(_describe_answer(answer, prompt) for answer in ask(host, now)),
         warnings=(*status.damage, *status.warnings),
         advice=status.advice,

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
+from functools import partial
 from typing import NoReturn
 
 import click
@@ -22,15 +23,17 @@ _FAULT = 3  # exit code
 
 @click.command(short_help="Check all that a host depends on.")
 @click.option("--repair", is_flag=True, help="Mend what loses nothing, and say what was done.")
+@click.option("--all", "every", is_flag=True, help="Say of each check that is ok what it found, too.")
 @json_option
 @click.pass_obj
-def doctor(target: Target, repair: bool, as_json: bool) -> NoReturn:
+def doctor(target: Target, repair: bool, every: bool, as_json: bool) -> NoReturn:
     """Check all that the host depends on, and name what is wrong with the command that mends it.
 
-    Each check ends with ok, warning, fault or unknown. Exit code 3 where there is a fault. Without --repair
-    nothing is changed. With it, the boot environment is written anew from what is whole, GRUB's scripts are
-    put back, logical volumes of a disk image that are lost are made where they were, and missing files of the
-    config volume are made. What stands in a slot is never touched.
+    Each check ends with ok, warning, fault or unknown; the worst is told first. Exit code 3 where there is a
+    fault. Without --repair nothing is changed. With it, the boot environment is written anew from what is
+    whole, GRUB's scripts are put back, logical volumes of a disk image that are lost are made where they
+    were, missing files of the config volume are made, and damaged settings are taken from their last good
+    copy. What stands in a slot is never touched.
 
     \b
     Examples:
@@ -47,7 +50,7 @@ def doctor(target: Target, repair: bool, as_json: bool) -> NoReturn:
         verdict=worst(finding for _, finding, _ in done),
         findings=tuple(_describe(check, finding, repaired) for check, finding, repaired in done),
     )
-    show(report, render_findings, as_json=as_json)
+    show(report, partial(render_findings, every=every), as_json=as_json)
     sys.exit(_FAULT if report.verdict is Verdict.FAULT else 0)
 
 

@@ -6,16 +6,27 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from abctl.cli.concerns import SET_CLOCK
 from abctl.cli.doctor_patient import Patient
 from abctl.cli.doctor_repairs import (
     repair_boot_env,
     repair_copies,
     repair_kept,
     repair_scripts,
+    repair_settings,
     repair_volumes,
 )
+from abctl.cli.doctor_volumes import (
+    look_at_kept,
+    look_at_partitions,
+    look_at_room,
+    look_at_settings,
+    look_at_snapshots,
+    look_at_space,
+    look_at_volumes,
+)
 from abctl.cli.report import Verdict as StatusVerdict
-from abctl.core.bootenv import EnvFiles, next_boot
+from abctl.core.bootenv import EnvFiles
 from abctl.core.clock import judge_clock, say_time
 from abctl.core.doctor import (
     Finding,
@@ -29,16 +40,11 @@ from abctl.core.doctor import (
     ok,
 )
 from abctl.core.doctor_disk import (
-    find_missing,
-    judge_differences,
-    judge_kept,
     judge_lock,
     judge_own_units,
-    judge_snapshots,
-    judge_space,
     judge_watchdogs,
-    make_lvcreate,
 )
+from abctl.core.grub import next_boot
 from abctl.core.health import CheckResult
 from abctl.core.health import Verdict as HealthVerdict
 from abctl.core.layout import Role
@@ -79,7 +85,8 @@ def look_at_state(patient: Patient) -> Finding:
         StatusVerdict.ATTENTION: Verdict.WARNING,
         StatusVerdict.DEGRADED: Verdict.FAULT,
     }.get(status.verdict, Verdict.OK)
-    command = next((item.command for item in status.advice if item.command), None)
+    asking = patient.prompt.command("doctor")  # which is being answered
+    command = next((item.command for item in status.advice if item.command not in (None, asking)), None)
     return Finding(verdict, status.headline, None if verdict is Verdict.OK else command)
 
 
@@ -170,46 +177,6 @@ def look_at_versions(patient: Patient) -> Finding:
     return judge_versions(patient.observed.host.env, versions, patient.prompt)
 
 
-# --- the disk ---------------------------------------------------------------------------------------
-
-
-def _show_differences(patient: Patient) -> str:
-    layout = f"--layout {patient.target.layout} " if patient.target.layout else ""
-    return f"abctl {layout}disk check {patient.path}"
-
-
-def look_at_partitions(patient: Patient) -> Finding:
-    _, differences = patient.compared
-    mine = [item for item in differences if not item.in_group]
-    return judge_differences(mine, "the partitions", _show_differences(patient))
-
-
-def look_at_volumes(patient: Patient) -> Finding:
-    layout, differences = patient.compared
-    if layout.volume_group is None:
-        return ok("this layout has no volume group")
-    mine = [item for item in differences if item.in_group]
-    finding = judge_differences(mine, "the volume group and its volumes", _show_differences(patient))
-    missing = find_missing(mine, layout)
-    if not missing:
-        return finding
-    if not patient.is_live:
-        return finding.with_repair(patient.prompt)
-    device = f"/dev/disk/by-partlabel/{layout.home.name}"
-    fitted = layout.fit_to(patient.disk.table.disk_size)
-    command = make_lvcreate(fitted, find_missing(mine, fitted)[0], device)
-    return Finding(finding.verdict, finding.sentence, command)
-
-
-def look_at_snapshots(patient: Patient) -> Finding:
-    from abctl.host.volume_use import read_volume_use  # noqa: PLC0415
-
-    group = patient.machine.layout.volume_group
-    if group is None:
-        return ok("this layout has no volume group")
-    return judge_snapshots(read_volume_use(group.name))
-
-
 # --- time and trust ---------------------------------------------------------------------------------
 
 
@@ -217,7 +184,7 @@ def look_at_clock(patient: Patient) -> Finding:
     now = patient.machine.ports.now()
     wrong = judge_clock(now, patient.dates.signed)
     if wrong:
-        return Finding(Verdict.FAULT, wrong, "timedatectl set-ntp true")
+        return Finding(Verdict.FAULT, wrong, SET_CLOCK)
     return ok(f"it says {say_time(now)}, and nothing that was signed says otherwise")
 
 
@@ -266,28 +233,6 @@ def look_at_config(patient: Patient) -> Finding:
     return ok(f"{config.folder / 'config.toml'} is sound")
 
 
-# --- what outlasts a slot set -----------------------------------------------------------------------
-
-
-def look_at_kept(patient: Patient) -> Finding:
-    """Is the config volume there, and what abctl keeps on it?"""
-    if patient.is_live:
-        from abctl.host.mounts import MountTable  # noqa: PLC0415
-
-        if MountTable().find("/boot/config") is None:
-            text = "the config volume is not mounted on /boot/config"
-            return Finding(Verdict.FAULT, text, "systemctl start boot-config.mount")
-    lost, damaged = patient.find_unsound()
-    return judge_kept(lost, damaged, patient.prompt)
-
-
-def look_at_space(patient: Patient) -> Finding:
-    command = patient.prompt.on_host("du -xah /boot/config | sort -h | tail")
-    read_space = patient.machine.config_space
-    assert read_space is not None
-    return judge_space(read_space(), command)
-
-
 def _as_finding(result: CheckResult, command: str | None) -> Finding:
     """Return what a health check says, as the doctor says it."""
     verdict = {
@@ -322,9 +267,9 @@ def look_at_own_units(_: Patient) -> Finding:
 
 
 def look_at_watchdogs(_: Patient) -> Finding:
-    from abctl.host.watchdogs import list_watchdogs  # noqa: PLC0415
+    from abctl.host.watchdogs import has_softdog, list_watchdogs  # noqa: PLC0415
 
-    return judge_watchdogs(list_watchdogs())
+    return judge_watchdogs(list_watchdogs(), has_softdog=has_softdog())
 
 
 def look_at_var(_: Patient) -> Finding:
@@ -336,7 +281,7 @@ def look_at_var(_: Patient) -> Finding:
 def look_at_firewall(_: Patient) -> Finding:
     from abctl.cli.firewall_standing import check_firewall  # noqa: PLC0415
 
-    return _as_finding(check_firewall(), "abctl firewall diff")
+    return _as_finding(check_firewall(), "abctl firewall apply")
 
 
 CHECKS: tuple[Check, ...] = (
@@ -351,8 +296,10 @@ CHECKS: tuple[Check, ...] = (
     Check("grub-wrote", look_at_grubs_word, where=Where.HOST),
     Check("kernels", look_at_kernels),
     Check("versions", look_at_versions),
+    Check("room", look_at_room),
     Check("config-volume", look_at_kept, repair_kept),
     Check("config-space", look_at_space),
+    Check("settings", look_at_settings, repair_settings),
     Check("config", look_at_config),
     Check("clock", look_at_clock),
     Check("repository", look_at_repository),

@@ -4,7 +4,6 @@ from contextlib import suppress
 
 from abctl.cli.doctor_patient import Patient
 from abctl.core.bootenv import Copy, encode, encode_older, writing_order
-from abctl.core.layout import Role
 from abctl.errors import StateUnwritable
 from abctl.update.first import blank_config_files
 from abctl.update.operate import settle
@@ -70,18 +69,14 @@ def repair_kept(patient: Patient) -> str:
         for path in lost:
             patient.config_file(path, len(blank[path])).overwrite(0, blank[path])
     elif lost:
-        _put_on_disk(patient, {path: blank[path] for path in lost})
+        from abctl.host.config_volume import put_on_config_volume  # noqa: PLC0415
+
+        put_on_config_volume(patient.disk, {path: blank[path] for path in lost})
     return f"made {', '.join((*lost, *damaged))} anew, with nothing in it"
 
 
-def _put_on_disk(patient: Patient, files: dict[str, bytes]) -> None:
-    from abctl.errors import WriteFailed  # noqa: PLC0415
-    from abctl.host.ext4_put import put_files  # noqa: PLC0415
-
-    home = patient.disk.layout.find_role(Role.CONFIG)
-    assert home is not None
-    patient.disk.check_unused(home)
-    places = patient.disk.places_of(home)
-    if len(places) != 1:
-        raise WriteFailed(f"{home.name} lies in pieces: mount it, and let abctl make its files there")
-    put_files(patient.path, places[0], files)
+def repair_settings(patient: Patient) -> str:
+    """Write the settings anew from their last good copy; what was damaged is kept beside them."""
+    assert patient.machine.config is not None
+    patient.machine.config.restore_settings()
+    return "wrote the settings anew from their last good copy"

@@ -14,8 +14,9 @@ from pathlib import Path
 from abctl.cli.report import StatusReport
 from abctl.cli.standing import report_status
 from abctl.cli.wiring import Machine, Target, open_machine
-from abctl.core.bootenv import EnvFiles, Origin, Why, next_boot, read_boot_env
+from abctl.core.bootenv import EnvFiles, Origin, Why, read_boot_env
 from abctl.core.events import Confirm, Running
+from abctl.core.grub import next_boot
 from abctl.core.slot import SlotName
 from abctl.core.units import Version
 from abctl.errors import AbctlError, DiskUnusable, NotAdopted

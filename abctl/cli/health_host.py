@@ -12,7 +12,8 @@ from abctl.core.events import Confirm, Running, Unhealthy
 from abctl.core.evidence import Stage
 from abctl.core.health import CheckResult, HealthPolicy, Verdict
 from abctl.core.health_state import HealthState, Stand
-from abctl.core.machine import Host, must_reboot
+from abctl.core.machine import Host
+from abctl.core.settling import must_reboot
 from abctl.core.slot import SlotName
 from abctl.errors import AbctlError
 from abctl.host import clock

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from uuid import NAMESPACE_URL, uuid5
 
-from abctl.build.abctl_tree import check_python, make_abctl_tree, make_host_files
+from abctl.build.abctl_tree import DATA, check_python, make_abctl_tree, make_host_files
 from abctl.build.bytecode import add_compiled, encode_jobs, plan_compiling
 from abctl.build.ext4_script import make_script
 from abctl.build.parallel import Effort
@@ -36,7 +36,6 @@ from abctl.host.image import Filling, make_ext4_image
 from abctl.update.progress import OnProgress, Remark
 
 VERSION_TXT = "VERSION.TXT"
-_DATA = ("grub", "layout", "schemas")
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +134,7 @@ def _get_tree(order: ImageOrder, scratch: Path, on_progress: OnProgress) -> Tree
 def _compose(tree: Tree, order: ImageOrder, scratch: Path, on_progress: OnProgress) -> Parts:
     if order.abctl:
         check_python(tree)
-        tree = merge(tree, make_abctl_tree({name: find_data(name) for name in _DATA}, scratch))
+        tree = merge(tree, make_abctl_tree({name: find_data(name) for name in DATA}, scratch))
     compiled = scratch / "compiled"
     compiled.mkdir()
     tree, jobs = plan_compiling(tree, compiled)

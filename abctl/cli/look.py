@@ -10,8 +10,9 @@ from abctl.cli.render_evidence import render_evidence
 from abctl.cli.show import show
 from abctl.cli.standing import report_status
 from abctl.cli.wiring import Target, open_machine
-from abctl.core.bootenv import Why, answer
+from abctl.core.bootenv import Why
 from abctl.core.evidence import Evidence
+from abctl.core.grub import answer
 from abctl.core.slot import SlotName
 from abctl.update.operate import observe
 from abctl.update.witness import gather

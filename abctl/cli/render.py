@@ -236,7 +236,8 @@ def render_install(report: "InstallReport", style: Style) -> str:
         style.good(word), f"{report.version} is in slot set {report.slot_set}: {fetched}.", style, len(word)
     )
     lines += paragraph("Next boot", sentence(report.next_boot.sentence), style)
-    lines += paragraph("", "Rebooting now." if report.rebooting else "Reboot to try it.", style)
+    try_it = "Power it on to try it." if report.disk else "Reboot to try it."
+    lines += paragraph("", "Rebooting now." if report.rebooting else try_it, style)
     return "\n".join(lines)
 
 

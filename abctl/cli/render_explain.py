@@ -34,10 +34,21 @@ def _paragraphs(label: str, texts: list[str], style: Style) -> Iterator[str]:
 _WORDS = {Verdict.OK: "ok", Verdict.WARNING: "WARNING", Verdict.FAULT: "FAULT", Verdict.UNKNOWN: "unknown"}
 
 
-def render_findings(report: DoctorReport, style: Style) -> str:
-    """Return a line or more for each check, and how it stands in all."""
-    lines = [line for item in report.findings for line in _finding(item, style)]
-    return "\n".join([*lines, "", *wrap(_sum_up(report), min(style.width, 100))])
+def render_findings(report: DoctorReport, style: Style, *, every: bool = False) -> str:
+    """Return what is not well or was repaired, the worst first, then how it stands in all.
+
+    Checks that are well are only named, unless ``every`` one is to say what it found.
+    """
+    told = [item for item in report.findings if every or item.repaired or item.verdict is not Verdict.OK]
+    told = told if every else sorted(told, key=lambda item: list(Verdict).index(item.verdict), reverse=True)
+    lines = [line for item in told for line in _finding(item, style)]
+    well = [item.name for item in report.findings if item not in told]
+    if told and well:
+        indent = LABEL_WIDTH - 2
+        first, *rest = wrap(", ".join(well), min(style.width, 100) - indent)
+        lines += [style.good("ok") + " " * (indent - 2) + first, *(" " * indent + line for line in rest)]
+    summary = _sum_up(report) + ("" if told else " 'abctl doctor --all' says what each has found.")
+    return "\n".join([*lines, *([""] if lines else []), *wrap(summary, min(style.width, 100))])
 
 
 def _finding(item: FindingReport, style: Style) -> Iterator[str]:

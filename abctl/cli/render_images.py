@@ -13,7 +13,8 @@ def render_images(report: ImagesReport, style: Style) -> str:
     for image in report.images:
         about = f"{image.file}: {format_size(image.size)}, of which {format_size(image.used)} are used."
         lines += paragraph(image.part.capitalize(), about, style)
-    lines += paragraph("Release", f"{report.release}: install it with 'abctl upgrade --release'.", style)
+    publish = "'abctl release publish' puts it on offer."
+    lines += paragraph("Release", f"{report.release}: {publish}", style)
     if report.disk:
         about = f"{report.disk}: starts by itself on a machine with UEFI; {report.version} is in slot set A."
         lines += paragraph("Disk", about, style)

@@ -5,22 +5,13 @@ A sentence starts in lower case and has no full stop, so that it can stand behin
 
 from collections.abc import Mapping
 
-from abctl.core.bootenv import (
-    MAX_ATTEMPTS,
-    UNSETTLED_MAX,
-    BootEnv,
-    EnvFiles,
-    NextBoot,
-    Origin,
-    Outcome,
-    SlotState,
-    Why,
-    choose_copy,
-)
+from abctl.core.bootenv import MAX_ATTEMPTS, UNSETTLED_MAX, BootEnv, EnvFiles, Origin, Outcome, SlotState, Why
 from abctl.core.clock import say_time
 from abctl.core.contents import Contents
-from abctl.core.machine import Host, find_ended_trial
+from abctl.core.grub import NextBoot, choose_copy
+from abctl.core.machine import Host
 from abctl.core.record import Entry, Happened, Record
+from abctl.core.settling import find_ended_trial
 from abctl.core.slot import SlotName
 from abctl.core.trust_state import TrustState
 from abctl.core.units import Version
@@ -101,6 +92,9 @@ def warn_of_releases(host: Host, trust: TrustState) -> tuple[str, ...]:
 
 
 # --- the next power-on ------------------------------------------------------------------------------
+
+
+OTHER_SCRIPTS = "what the next power-on boots is not known, for GRUB does not run abctl's scripts"
 
 
 def say_next_boot(host: Host, files: EnvFiles, boot: NextBoot) -> str:

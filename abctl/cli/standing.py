@@ -1,23 +1,25 @@
 """How a machine stands: what ``abctl status`` reports, and what is told to who logs in."""
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
+from abctl.cli.concerns import find_concerns
 from abctl.cli.describe import describe_status
 from abctl.cli.describe_evidence import find_last_trial
 from abctl.cli.motd import make_motd
 from abctl.cli.report import StatusReport
-from abctl.cli.sentences import warn_of_releases
+from abctl.cli.sentences import OTHER_SCRIPTS
+from abctl.cli.verdict import Scene
 from abctl.cli.wiring import Machine
 from abctl.core.advice import Prompt
+from abctl.core.bootenv import BLOCK_SIZE, OLDER_BLOCK_SIZE, Copy
 from abctl.core.contents import Contents
 from abctl.core.evidence import Evidence
 from abctl.core.health import CheckResult, Verdict
 from abctl.core.holder import Holder
-from abctl.core.signed_dates import read_dates, warn_of_dates
 from abctl.core.slot import Part, Slot, SlotName
-from abctl.core.space import say_shortage
 from abctl.errors import AbctlError
 from abctl.update.operate import observe
 from abctl.update.witness import gather
@@ -33,25 +35,30 @@ def report_status(machine: Machine, disk: str | None = None, prompt: Prompt | No
     ports = machine.ports
     observed = observe(ports)
     evidence = ports.evidence.read() if ports.evidence else Evidence()
-    trust = machine.trust.read()
-    return describe_status(
+    scene = Scene(
         observed.host,
         observed.reading,
         ports.grub.read(),
-        layout=machine.layout.name,
-        disk=disk,
-        warnings=(
-            *warn_of_releases(observed.host, trust),
-            *warn_of_dates(read_dates(trust), ports.now()),
-            *(_warn_of_space(machine) if disk else _warn_of_firewall()),
-        ),
-        last_trial=find_last_trial(observed.host, evidence, gather(ports, observed.host)),
-        health=() if disk else _read_failing(),
-        prompt=prompt,
-        contents=look_into_slot_sets(machine),
-        holder=_find_holder(disk),
-        lost_scripts=_find_lost_scripts(machine),
+        prompt or Prompt(disk, observed.host.running.kernel),
+        () if disk else _read_failing(),
+        look_into_slot_sets(machine),
+        _find_holder(disk),
+        _find_lost_scripts(machine),
+        has_wrong_sizes=not observed.reading.in_step and _has_wrong_sizes(machine),
     )
+    concerns = tuple(find_concerns(machine, observed.host, machine.trust.read(), scene.prompt))
+    report = describe_status(
+        scene,
+        layout=machine.layout.name,
+        warnings=tuple(concern.sentence for concern in concerns),
+        last_trial=find_last_trial(observed.host, evidence, gather(ports, observed.host)),
+    )
+    if scene.has_other_scripts:
+        report = replace(report, next_boot=replace(report.next_boot, sentence=OTHER_SCRIPTS))
+    if report.mixed:
+        return report  # nothing is changed from a mixed system, so nothing else is advised
+    advice = (*report.advice, *(concern.advice for concern in concerns if concern.advice))
+    return replace(report, advice=tuple(dict.fromkeys(advice)))
 
 
 def look_into_slot_sets(machine: Machine) -> Mapping[SlotName, Contents]:
@@ -69,23 +76,14 @@ def _look_into(machine: Machine, name: SlotName) -> Contents:
     return Contents(has_kernel=machine.has_kernel(name))
 
 
-def _read_failing() -> Iterable[CheckResult]:
+def _read_failing() -> tuple[CheckResult, ...]:
     """Return the checks of this boot that did not pass."""
     from abctl.host.health_file import read_health  # noqa: PLC0415
 
     state = read_health()
-    return () if state is None else [item for item in state.results if item.verdict is not Verdict.PASSED]
-
-
-def _warn_of_firewall() -> Iterable[str]:
-    """Return what is wrong with the firewall, where one is configured."""
-    from abctl.host.firewall_files import has_firewall  # noqa: PLC0415
-
-    if not has_firewall():
+    if state is None:
         return ()
-    from abctl.cli.firewall_standing import warn_of_firewall  # noqa: PLC0415
-
-    return warn_of_firewall()
+    return tuple(item for item in state.results if item.verdict is not Verdict.PASSED)
 
 
 def _find_lost_scripts(machine: Machine) -> tuple[str, ...] | None:
@@ -98,13 +96,15 @@ def _find_lost_scripts(machine: Machine) -> tuple[str, ...] | None:
         return None
 
 
-def _warn_of_space(machine: Machine) -> Iterable[str]:
-    """Return what is to be said of the config volume of a disk; on a running host a health check says it."""
+def _has_wrong_sizes(machine: Machine) -> bool:
+    """Whether a copy of the boot environment that is there cannot be overwritten as it has to be."""
+    sizes = {Copy.FIRST: BLOCK_SIZE, Copy.SECOND: BLOCK_SIZE, Copy.OLDER: OLDER_BLOCK_SIZE}
     try:
-        shortage = say_shortage(machine.config_space()) if machine.config_space else None
-    except AbctlError as error:
-        return (str(error),)
-    return (shortage,) if shortage else ()
+        files = machine.grub_files()
+        found = {copy: files.read(copy.value) for copy in Copy}
+    except AbctlError:
+        return False
+    return any(content is not None and len(content) != sizes[copy] for copy, content in found.items())
 
 
 def _find_holder(disk: str | None) -> Holder | None:

@@ -1,6 +1,7 @@
 """Text for a terminal: colour where it is wanted, and labelled paragraphs that fit a width."""
 
 import os
+import re
 import shutil
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
@@ -8,6 +9,9 @@ from dataclasses import dataclass
 from typing import TextIO
 
 from abctl.core.slot import SlotName
+
+_NO_BREAK = "\N{NO-BREAK SPACE}"
+_ONE_WORD = re.compile(r"(?<=\d) (?=(?:s|B|[KMGT]iB|UTC)\b|\d\d:\d\d)")
 
 LABEL_WIDTH = 11
 WIDTH = 80
@@ -54,9 +58,9 @@ class Style:
 
 
 def sentence(text: str) -> str:
-    """Return ``text`` as a sentence of its own: a capital first, save in a path, and a full stop last."""
-    is_path = "/" in text.partition(" ")[0]
-    first = text[:1] if is_path else text[:1].upper()
+    """Return ``text`` as a sentence of its own: a capital first, save of a file's name, a full stop last."""
+    word = text.partition(" ")[0].rstrip(".,:;")
+    first = text[:1] if "/" in word or "." in word else text[:1].upper()
     return first + text[1:] + ("" if text.endswith((".", "?", "!")) else ".")
 
 
@@ -69,8 +73,13 @@ def paragraph(label: str, text: str, style: Style, paint_width: int | None = Non
 
 
 def wrap(text: str, room: int) -> list[str]:
-    """Return ``text`` in lines of at most ``room`` cells; a path or a command is never broken."""
-    return textwrap.wrap(text, room, break_long_words=False, break_on_hyphens=False) or [""]
+    """Return ``text`` in lines of at most ``room`` cells; a path or a command is never broken.
+
+    A number stays with its unit, and a date with its time.
+    """
+    joined = _ONE_WORD.sub(_NO_BREAK, text)
+    lines = textwrap.wrap(joined, room, break_long_words=False, break_on_hyphens=False)
+    return [line.replace(_NO_BREAK, " ") for line in lines] or [""]
 
 
 def table(rows: Iterable[Sequence[str]], right: frozenset[int] = frozenset(), gap: int = 2) -> list[str]:

@@ -20,9 +20,10 @@ from abctl.core.bootenv import (
 from abctl.core.contents import Contents
 from abctl.core.health import CheckResult
 from abctl.core.holder import Holder
-from abctl.core.machine import Host, Settle, find_ended_trial, transition
+from abctl.core.machine import Host, Settle, transition
 from abctl.core.outlook import with_room
 from abctl.core.refusing import find_refusal
+from abctl.core.settling import find_ended_trial
 from abctl.core.slot import SlotName
 from abctl.core.units import Seconds
 
@@ -43,7 +44,8 @@ class Scene:
     """What a verdict depends on. ``contents`` is what a look into the slot sets showed, where there was one.
 
     ``holder`` is another abctl that works on it at this moment, ``lost_scripts`` are those of GRUB's scripts
-    that are not there, or are not abctl's; None where nobody looked.
+    that are not there, or are not abctl's; None where nobody looked. ``has_wrong_sizes`` where a copy of the
+    boot environment is larger or smaller than it has to be.
     """
 
     host: Host
@@ -54,10 +56,16 @@ class Scene:
     contents: Mapping[SlotName, Contents] = field(default_factory=dict)
     holder: Holder | None = None
     lost_scripts: tuple[str, ...] | None = None
+    has_wrong_sizes: bool = False
 
     @property
     def disk(self) -> str | None:
         return self.prompt.disk
+
+    @property
+    def has_other_scripts(self) -> bool:
+        """Whether GRUB has other scripts than abctl's, which alone read its boot environment."""
+        return bool(self.lost_scripts and (self.files.first or self.files.second))
 
     @property
     def is_older_system(self) -> bool:
@@ -117,7 +125,8 @@ def _find_mixed(scene: Scene) -> Iterator[Finding]:
 
 def _find_lost(scene: Scene) -> Iterator[Finding]:
     if scene.reading.env is None:
-        advice = scene.advise("write the boot environment anew, from what is known now", "settle")
+        how = "doctor --repair" if _wants_new_files(scene) else "settle"
+        advice = scene.advise("write the boot environment anew, from what is known now", how)
         yield Finding(Verdict.DEGRADED, "the boot environment is lost: no copy of it can be read", (advice,))
 
 
@@ -134,7 +143,7 @@ def _find_busy(scene: Scene) -> Iterator[Finding]:
     """Another abctl is at work, or was stopped in the middle of it and keeps all others out."""
     holder = scene.holder
     if holder and holder.stopped:
-        advice = scene.advise("see how to let it go on", "doctor")
+        advice = Advice(sentence="let it go on", command=f"kill -CONT {holder.pid}")
         what = f"{_base(scene)}, but {holder.sentence} was stopped in the middle of its work"
         yield Finding(Verdict.ATTENTION, what, (advice,))
     elif holder:
@@ -169,9 +178,8 @@ def _running_trial(scene: Scene, trial: Trial, release: str) -> Finding:
 
 
 def _find_lost_scripts(scene: Scene) -> Iterator[Finding]:
-    """GRUB reads abctl's boot environment by abctl's scripts; a host of the older system has neither."""
-    if scene.lost_scripts and (scene.files.first or scene.files.second):
-        names = " and ".join(scene.lost_scripts)
+    if scene.has_other_scripts:
+        names = " and ".join(scene.lost_scripts or ())
         what = f"GRUB does not run abctl's scripts: on the grub partition, {names} is missing or another"
         yield Finding(Verdict.DEGRADED, what, (scene.advise("put them back", "adopt"),))
 
@@ -324,8 +332,7 @@ def _find_damage(scene: Scene) -> Iterator[Finding]:
         yield Finding(Verdict.OK, f"{_base(scene)}; its boot state is still the older system's", (advice,))
         return
     advice = scene.advise("write the copies of the boot environment anew", "settle")
-    if scene.disk and not (scene.files.first and scene.files.second):
-        # From outside only the doctor makes files.
+    if _wants_new_files(scene):
         advice = scene.advise("make the copies of the boot environment anew", "doctor --repair")
     if reading.damage:
         yield Finding(
@@ -333,6 +340,13 @@ def _find_damage(scene: Scene) -> Iterator[Finding]:
         )
     else:
         yield Finding(Verdict.OK, _base(scene), (advice,))
+
+
+def _wants_new_files(scene: Scene) -> bool:
+    """Whether copies of a disk are missing or of a wrong size: from outside only the doctor makes files."""
+    return scene.disk is not None and (
+        not (scene.files.first and scene.files.second) or scene.has_wrong_sizes
+    )
 
 
 def _all_right(scene: Scene) -> Finding:

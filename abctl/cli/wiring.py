@@ -5,7 +5,6 @@ Adapters are imported where they are wanted, so that each command loads only wha
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from abctl.core.advice import Prompt
 from abctl.core.events import Running
 from abctl.core.slot import Part, Slot, SlotName
 from abctl.core.units import Digest, Version, parse_version
-from abctl.errors import AbctlError, DiskUnusable
+from abctl.errors import AbctlError
 from abctl.update.memory import ConfigEvidence, ConfigRecord, ConfigTrust
 from abctl.update.operate import Ports
 
@@ -25,10 +24,12 @@ if TYPE_CHECKING:
     from abctl.core.crash_log import CrashLog
     from abctl.core.layout import Layout
     from abctl.core.release import Compression
+    from abctl.core.space import Foreign, Space
     from abctl.host.block import ExtentVolume
     from abctl.host.disk import Disk
     from abctl.host.fetching import Fetching
     from abctl.host.scripts import GrubFiles
+    from abctl.host.settings_file import Read
     from abctl.ports import Offer, Reader
 
 VERSION_FILE = "/opt/ic/share/version.txt"
@@ -68,11 +69,31 @@ class Target:
         return read_layout(self.layout) if self.layout else None
 
 
+class ConfigVolume(Protocol):
+    """What is looked at on the config volume beside abctl's own state; each may raise AbctlError."""
+
+    def space(self) -> Space: ...
+
+    def foreign(self) -> Foreign | None:
+        """Return what takes most room of all that is not abctl's."""
+        ...
+
+    def settings_problems(self) -> tuple[str, ...]:
+        """Return why the settings there do not count; does not look into their fields."""
+        ...
+
+    def settings(self) -> Read: ...
+
+    def restore_settings(self) -> None:
+        """Write the settings anew from the last good copy."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Machine:
     """A host or disk with its adapters; ``reboot`` is None where there is nothing to reboot.
 
-    ``config_space`` returns how full the config volume is, where that can be known.
+    ``config`` is the config volume as others than abctl may have left it, where that can be known.
     """
 
     ports: Ports
@@ -81,7 +102,7 @@ class Machine:
     grub_files: Callable[[], GrubFiles]
     trust: ConfigTrust
     reboot: Callable[[], None] | None = None
-    config_space: Callable[[], os.statvfs_result] | None = None
+    config: ConfigVolume | None = None
 
 
 @contextmanager
@@ -110,6 +131,7 @@ def _open_disk(target: Target, path: Path, *, whole: bool) -> Machine:
 def machine_of(disk: Disk, booted: SlotName | None = None, *, is_shared: bool = False) -> Machine:
     """Return a disk that is worked on from outside, as a machine."""
     from abctl.host.clock import now  # noqa: PLC0415
+    from abctl.host.config_volume import DiskConfigVolume  # noqa: PLC0415
     from abctl.host.disk import DiskConfigFile, DiskGrubPartition, DiskSlots  # noqa: PLC0415
 
     slots = DiskSlots(disk, is_shared=is_shared)
@@ -130,7 +152,7 @@ def machine_of(disk: Disk, booted: SlotName | None = None, *, is_shared: bool = 
         lambda name: _has_kernel(slots, name),
         lambda: _disk_grub_files(disk),
         ConfigTrust(DiskConfigFile(disk, trust_state.PATH, trust_state.FORM.file_size)),
-        config_space=lambda: _read_config_space(disk),
+        config=DiskConfigVolume(disk),
     )
 
 
@@ -140,26 +162,8 @@ def _disk_grub_files(disk: Disk) -> GrubFiles:
     return DiskGrubFiles(disk)
 
 
-def _read_config_space(disk: Disk) -> os.statvfs_result:
-    from abctl.core.layout import Role  # noqa: PLC0415
-    from abctl.host.ext4_space import read_space  # noqa: PLC0415
-
-    home = disk.layout.find_role(Role.CONFIG)
-    assert home is not None
-    with disk.open_volume(home) as volume:
-        return read_space(volume)
-
-
-def _read_live_config_space() -> os.statvfs_result:
-    from abctl.host.live import LivePaths  # noqa: PLC0415
-
-    try:
-        return os.statvfs(LivePaths().config)
-    except OSError as error:
-        raise DiskUnusable(f"the config volume cannot be looked at: {error.strerror}") from error
-
-
 def _open_host(target: Target) -> Machine:
+    from abctl.host.config_volume import LiveConfigVolume  # noqa: PLC0415
     from abctl.host.disk import choose_layout  # noqa: PLC0415
     from abctl.host.live import (  # noqa: PLC0415
         LiveConfigFile,
@@ -193,7 +197,7 @@ def _open_host(target: Target) -> Machine:
         _live_grub_files,
         trust,
         system.reboot,
-        _read_live_config_space,
+        LiveConfigVolume(),
     )
 
 

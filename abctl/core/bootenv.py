@@ -1,4 +1,4 @@
-"""The boot environment: what abctl and GRUB tell each other, and which slot set GRUB will boot.
+"""The boot environment: what abctl and GRUB tell each other, and what abctl makes of it.
 
 It stands on the grub partition as two copies, each a GRUB environment block of 512 bytes: the disk
 promises only a sector, so a torn write cannot mix two states. The generation is the first and the
@@ -10,9 +10,8 @@ last word when both are lost.
 
 import hashlib
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from enum import StrEnum
 
 from abctl.core.bootstate import (
     BLOCK_SIZE,
@@ -23,6 +22,7 @@ from abctl.core.bootstate import (
     BootEnv,
     Copy,
     EnvFiles,
+    Origin,
     Outcome,
     SlotSet,
     SlotState,
@@ -35,6 +35,7 @@ from abctl.core.units import Version, parse_version
 
 __all__ = [
     "BLOCK_SIZE",
+    "COUNTS",
     "GENERATION_MAX",
     "MAX_ATTEMPTS",
     "OLDER_BLOCK_SIZE",
@@ -43,7 +44,6 @@ __all__ = [
     "BootEnv",
     "Copy",
     "EnvFiles",
-    "NextBoot",
     "Origin",
     "Outcome",
     "Reading",
@@ -51,24 +51,21 @@ __all__ = [
     "SlotState",
     "Trial",
     "Why",
-    "answer",
-    "choose_copy",
-    "count_boot",
     "decode",
     "decode_older",
     "encode",
     "encode_older",
     "highest_generation",
-    "next_boot",
+    "is_whole",
+    "parse_count",
     "read_boot_env",
-    "save_in_copies",
     "writing_order",
 ]
 
 
 # Unsettled boots as they are written: of one width, so that a torn write is the old count or the new one, and
 # a digit for each boot, so that a damaged byte cannot make many of few. To GRUB's `test` they are decimals.
-_COUNTS = (
+COUNTS = (
     *("1" * boots + "0" * (UNSETTLED_MAX - boots) for boots in range(UNSETTLED_MAX + 1)),
     *("2" * boots + "1" * (UNSETTLED_MAX - boots) for boots in range(1, UNSETTLED_MAX + 1)),
 )
@@ -89,7 +86,7 @@ def encode(env: BootEnv) -> bytes:
     if env.answering:
         values["answering"] = "".join(sorted(env.answering))
     if env.is_counted:
-        values["unsettled"] = _COUNTS[env.unsettled]
+        values["unsettled"] = COUNTS[env.unsettled]
     for name in SlotName:
         values[f"state_{name}"] = env[name].state.value
         values[f"version_{name}"] = env[name].version or ""
@@ -105,7 +102,7 @@ def decode(block: bytes) -> BootEnv:
     values = parse_block(block)
     if values is None:
         raise BlockDamaged("it is not a GRUB environment block")
-    if not _is_whole(values):
+    if not is_whole(values):
         raise BlockDamaged("it was not written to its end")
     if values.get("checksum") != _checksum(values):
         raise BlockDamaged("its checksum does not match")
@@ -125,7 +122,7 @@ def decode(block: bytes) -> BootEnv:
             outcome=_outcome(values["outcome"]),
             generation=_strict_number(values["generation"]),
             answering=answering,
-            unsettled=_unsettled(values.get("unsettled", "")) if primary in answering else 0,
+            unsettled=parse_count(values.get("unsettled", "")) if primary in answering else 0,
         )
     except (KeyError, ValueError) as error:
         raise BlockDamaged(f"it holds a value that abctl does not know: {error}") from error
@@ -166,9 +163,12 @@ def _outcome(text: str) -> Outcome:
     return Outcome(text) if text in tuple(Outcome) else Outcome.NONE
 
 
-def _unsettled(text: str) -> int:
-    """What nobody writes is damage; it costs the count and no more, as with GRUB."""
-    return _COUNTS.index(text) if text in _COUNTS else 0
+def parse_count(text: str) -> int:
+    """Return how many boots ``text`` counts.
+
+    What nobody writes is damage; it costs the count and no more, as with GRUB.
+    """
+    return COUNTS.index(text) if text in COUNTS else 0
 
 
 def _version_or_none(text: str) -> Version | None:
@@ -179,6 +179,14 @@ def _strict_number(text: str) -> int:
     if not re.fullmatch("0|[1-9][0-9]{0,9}", text):
         raise ValueError(f"{text!r} is not a number")
     return int(text)
+
+
+def is_whole(values: Mapping[str, str] | None) -> bool:
+    """Whether GRUB takes a copy with these values for one that was written to its end."""
+    if not values or not values.get("generation"):
+        return False
+    ends_alike = values["generation"] == values.get("generation_end") and values.get("seal") == _seal(values)
+    return ends_alike and values.get("primary") in ("A", "B")
 
 
 def _seal(values: Mapping[str, str]) -> str:
@@ -192,140 +200,6 @@ def _checksum(values: Mapping[str, str]) -> str:
         if name not in ("attempts", "unsettled", "checksum", "generation_end")
     )
     return hashlib.sha256(covered.encode()).hexdigest()[:16]
-
-
-# --- which slot set GRUB boots ----------------------------------------------------------------------
-
-
-class Origin(StrEnum):
-    """Which file the state in use came from."""
-
-    FIRST = "1"
-    SECOND = "2"
-    BOTH = "both"
-    OLDER = "older"
-    NONE = "none"
-
-
-_COPIES_OF = {
-    Origin.FIRST: (Copy.FIRST,),
-    Origin.SECOND: (Copy.SECOND,),
-    Origin.BOTH: (Copy.FIRST, Copy.SECOND),
-    Origin.OLDER: (Copy.OLDER,),
-    Origin.NONE: (),
-}
-
-
-@dataclass(frozen=True, slots=True)
-class NextBoot:
-    """What the next power-on does.
-
-    ``second`` is booted when the kernel of ``slot_set`` cannot be loaded; None where there is no way
-    out. ``files`` is what stands on the grub partition afterwards.
-    """
-
-    slot_set: SlotName
-    second: SlotName | None
-    why: Why
-    attempts: str
-    origin: Origin
-    files: EnvFiles
-
-
-def next_boot(files: EnvFiles, *, unwritable: Collection[Copy] = ()) -> NextBoot:
-    """Return what grub/state.cfg and grub/select.cfg do with ``files``; tests hold the two together.
-
-    ``unwritable`` are the copies that GRUB cannot write.
-    """
-    origin, values = choose_copy(files)
-    slot_set, attempts = _slot_set(values["primary"]), values.get("attempts", "")
-    why = Why.LOST if origin is Origin.NONE else Why.PRIMARY
-    if values.get("trial") in tuple(SlotName):
-        left = {"3": "2", "2": "1", "1": "0"}.get(attempts)
-        if left is None:
-            why = Why.FALLBACK
-        else:
-            attempts = left
-            name, value = ("boot_cycle", "failsafe_check") if origin is Origin.OLDER else ("attempts", left)
-            files, saved = save_in_copies(files, origin, name, value, unwritable)
-            why = Why.TRIAL if saved else Why.UNSAVED
-            slot_set = _slot_set(values["trial"]) if saved else slot_set
-    if why in (Why.PRIMARY, Why.FALLBACK) and (count := count_boot(values, slot_set)):
-        files, saved = save_in_copies(files, origin, "unsettled", count, unwritable)
-        if saved and parse_number(count) > parse_number(_COUNTS[UNSETTLED_MAX]):
-            why, slot_set = Why.UNSETTLED, slot_set.other
-    second = None if values.get(f"state_{slot_set.other}") == SlotState.EMPTY else slot_set.other
-    return NextBoot(slot_set, second, why, attempts, origin, files)
-
-
-def count_boot(values: Mapping[str, str], primary: SlotName) -> str:
-    """Return the count that GRUB saves before it boots the primary, or nothing where it counts none."""
-    before = values.get("unsettled", "")
-    if not before or values.get(f"state_{primary.other}") == SlotState.EMPTY:
-        return ""
-    # After the turn of the other slot set the primary has its next one.
-    return _COUNTS[_unsettled(before) % (2 * UNSETTLED_MAX) + 1]
-
-
-def save_in_copies(
-    files: EnvFiles, origin: Origin, name: str, value: str, unwritable: Collection[Copy] = ()
-) -> tuple[EnvFiles, bool]:
-    """Return ``files`` after GRUB's ``save_env``, and whether a copy took the value and gives it back."""
-    saved = False
-    for copy in _COPIES_OF[origin]:
-        block = None if copy in unwritable else save_value(files[copy], name, value)
-        if block is not None:
-            files = files.with_copy(copy, block)
-            saved = saved or (parse_block(block) or {}).get(name) == value
-    return files, saved
-
-
-def answer(files: EnvFiles) -> EnvFiles:
-    """Return ``files`` after the primary came up, as far as GRUB's count is concerned."""
-    for copy in (Copy.FIRST, Copy.SECOND):
-        if "unsettled" in (parse_block(files[copy]) or {}):
-            files = files.with_copy(copy, save_value(files[copy], "unsettled", _COUNTS[0]) or files[copy])
-    return files
-
-
-def choose_copy(files: EnvFiles) -> tuple[Origin, Mapping[str, str]]:
-    """Return the copy that GRUB takes and its values; ``primary`` is always among them."""
-    first, second = (
-        values if _is_whole(values) else None for values in map(parse_block, (files.first, files.second))
-    )
-    if first and second:
-        ahead = parse_number(second["generation"]) - parse_number(first["generation"])
-        if ahead:
-            return (Origin.SECOND, second) if ahead > 0 else (Origin.FIRST, first)
-        # The same state twice: the lower count is the one that was spent.
-        fewest = min(second.get("attempts", ""), first.get("attempts", ""), key=parse_number)
-        most = max(second.get("unsettled", ""), first.get("unsettled", ""), key=parse_number)
-        return Origin.BOTH, {**second, "attempts": fewest, "unsettled": most}
-    if first or second:
-        return (Origin.FIRST, first) if first else (Origin.SECOND, second or {})
-    return _read_older(files.older)
-
-
-def _read_older(block: bytes | None) -> tuple[Origin, Mapping[str, str]]:
-    try:
-        env = decode_older(block or b"")
-    except BlockDamaged:
-        return Origin.NONE, {"primary": SlotName.A}
-    values = {"primary": env.primary.value}
-    if env.trial:
-        values |= {"trial": env.trial.slot_set.value, "attempts": str(env.trial.attempts)}
-    return Origin.OLDER, values
-
-
-def _is_whole(values: Mapping[str, str] | None) -> bool:
-    if not values or not values.get("generation"):
-        return False
-    ends_alike = values["generation"] == values.get("generation_end") and values.get("seal") == _seal(values)
-    return ends_alike and values.get("primary") in ("A", "B")
-
-
-def _slot_set(text: str) -> SlotName:
-    return SlotName.B if text == "B" else SlotName.A
 
 
 # --- what abctl makes of the copies -----------------------------------------------------------------
@@ -400,7 +274,7 @@ def _as_high_as_any(env: BootEnv, files: EnvFiles) -> BootEnv:
 def highest_generation(files: EnvFiles) -> int:
     """Return the highest generation that GRUB sees, 0 where it sees none."""
     whole = [
-        values for values in map(parse_block, (files.first, files.second)) if values and _is_whole(values)
+        values for values in map(parse_block, (files.first, files.second)) if values and is_whole(values)
     ]
     seen = [parse_number(values["generation"]) for values in whole]
     # A number that no host can have counted up to is damage: not to be passed, or there would be none left.

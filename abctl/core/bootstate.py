@@ -22,6 +22,16 @@ class Copy(StrEnum):
     OLDER = "grubenv"
 
 
+class Origin(StrEnum):
+    """Which file the state in use came from."""
+
+    FIRST = "1"
+    SECOND = "2"
+    BOTH = "both"
+    OLDER = "older"
+    NONE = "none"
+
+
 class SlotState(StrEnum):
     """Whether a slot set may be booted."""
 

@@ -1,14 +1,16 @@
 """What the doctor makes of a disk, its config volume and what runs: pure, from facts to findings."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from abctl.core.advice import Prompt
 from abctl.core.compare import Difference, Severity
 from abctl.core.doctor import Finding, Verdict, name_some, ok
 from abctl.core.holder import Holder
 from abctl.core.layout import Layout, LogicalVolume
-from abctl.core.space import Space, say_shortage
+from abctl.core.newest import Newest
+from abctl.core.slot import Slot
+from abctl.core.space import Foreign, Space, say_shortage
 from abctl.core.units import format_size
 
 _FULL = 80.0  # per cent of a snapshot or pool, from where on it is time to do something
@@ -112,8 +114,10 @@ def judge_lock(holder: Holder | None) -> Finding:
     return ok(f"{holder.sentence} works on it at this moment")
 
 
-def judge_watchdogs(identities: Sequence[str]) -> Finding:
+def judge_watchdogs(identities: Sequence[str], *, has_softdog: bool) -> Finding:
     """Is there a watchdog that ends a trial whose kernel hangs?"""
+    if not identities and has_softdog:
+        return ok("a trial loads softdog: it needs a kernel that still runs, a device would not")
     if not identities:
         text = "there is no watchdog: a trial whose kernel hangs would hang for ever"
         return Finding(Verdict.WARNING, text, "modprobe softdog")
@@ -129,11 +133,14 @@ class UnitState:
     name: str
     load: str
     active: str
+    file: str = ""
 
 
 def judge_own_units(units: Sequence[UnitState], must_run: frozenset[str]) -> Finding:
     """Are abctl's units there, and do those run that have to?"""
+    until_reboot = [unit.name for unit in units if unit.file == "masked-runtime"]
     checks = (
+        (until_reboot, "is masked until the next boot", "systemctl unmask --runtime"),
         ([unit.name for unit in units if unit.load == "masked"], "is masked", "systemctl unmask"),
         ([unit.name for unit in units if unit.load != "loaded"], "is not there", "systemctl status"),
         ([unit.name for unit in units if unit.active == "failed"], "failed", "systemctl status"),
@@ -149,9 +156,37 @@ def judge_own_units(units: Sequence[UnitState], must_run: frozenset[str]) -> Fin
     return ok(f"{len(units)} units of abctl are there, and those run that have to")
 
 
-def judge_space(space: Space, command: str | None) -> Finding:
-    """Is there room on the config volume? What abctl keeps there has its room already."""
-    shortage = say_shortage(space)
+def judge_space(space: Space, foreign: Foreign | None, command: str | None) -> Finding:
+    """Is there room on the config volume? What abctl keeps there has its room already.
+
+    ``foreign`` is what takes most room of all that is not abctl's, ``command`` what shows more.
+    """
+    shortage = say_shortage(space, foreign)
     if shortage:
-        return Finding(Verdict.WARNING, shortage, command)
+        return Finding(Verdict.WARNING, shortage, foreign.command if foreign else command)
     return ok(f"{format_size(space.f_bavail * space.f_frsize)} are free on the config volume")
+
+
+def judge_settings(problems: Sequence[str], prompt: Prompt, *, is_copy: bool, is_damaged: bool) -> Finding:
+    """Do the settings count that both slot sets share? ``is_copy`` where the last good copy does instead."""
+    if not problems:
+        return ok("the settings are sound, or there are none")
+    finding = Finding(Verdict.FAULT if is_damaged and not is_copy else Verdict.WARNING, "; ".join(problems))
+    if is_copy:
+        return finding.with_repair(prompt)
+    return replace(finding, command=prompt.on_host("abctl identity set --help"))
+
+
+def judge_room(newest: Newest | None, rooms: Mapping[Slot, int]) -> Finding:
+    """Does the newest release that was on offer fit into the slots that it would be written to?"""
+    if newest is None:
+        return ok("nothing that was on offer says how large it is")
+    lacking = [
+        f"{slot} has {format_size(room)}, and its {slot.part} takes {format_size(newest.sizes[slot.part])}"
+        for slot, room in rooms.items()
+        if room < newest.sizes[slot.part]
+    ]
+    if lacking:
+        what = f"{newest.version}, the newest on offer, does not fit: {'; '.join(lacking)}"
+        return Finding(Verdict.FAULT, f"{what}. Give the slot more room, or have a smaller release published")
+    return ok(f"{newest.version}, the newest that was on offer, fits into the slots")

@@ -1,7 +1,6 @@
 """``EFI/debian/grub.cfg``, which the signed GRUB reads first: it finds the grub partition."""
 
 from abctl.core.layout import Layout, Role
-from abctl.errors import BadLayout
 
 _SCRIPT = """\
 # Made from layout {name}. Finds the grub partition: on the disk that GRUB itself came from, else by its name.
@@ -24,11 +23,9 @@ reboot
 
 
 def make_esp_cfg(layout: Layout) -> str:
-    """Return the script for a disk with this layout; raise BadLayout where it has no grub partition."""
-    for partition in layout.partitions:
-        if partition.role is Role.GRUB:
-            serial = partition.uuid.replace("-", "")[:8]
-            return _SCRIPT.format(
-                name=layout.name, number=layout.number_of(partition), serial=f"{serial[:4]}-{serial[4:]}"
-            )
-    raise BadLayout(f"layout {layout.name} has no grub partition: nothing can be booted from it")
+    """Return the script for a disk with this layout; every layout has one grub partition."""
+    partition = next(partition for partition in layout.partitions if partition.role is Role.GRUB)
+    serial = partition.uuid.replace("-", "")[:8]
+    return _SCRIPT.format(
+        name=layout.name, number=layout.number_of(partition), serial=f"{serial[:4]}-{serial[4:]}"
+    )

@@ -1,6 +1,6 @@
 """What the state machine of ``machine`` is given and gives back: hosts, events and effects."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from abctl.core.bootstate import BootEnv, Why
 from abctl.core.record import Record
@@ -126,7 +126,7 @@ class Confirm:
 
 @dataclass(frozen=True, slots=True)
 class Unhealthy:
-    """The running trial did not get healthy in time. Ask ``machine.must_reboot`` what comes next."""
+    """The running trial did not get healthy in time. Ask ``settling.must_reboot`` what comes next."""
 
     at: Seconds
     reason: str
@@ -191,3 +191,16 @@ class WriteRecord:
 
 
 Effect = WriteBootEnv | InvalidateSlotSet | WriteRecord
+Decision = tuple[Host, tuple[Effect, ...]]
+
+
+def decide(host: Host, env: BootEnv, record: Record, *, record_first: bool = False) -> Decision:
+    """Return the host with this boot environment and record, and the effects that make it so."""
+    effects: list[Effect] = []
+    if env != host.env:
+        env = replace(env, generation=host.env.generation + 1)
+        effects.append(WriteBootEnv(env))
+    if record != host.record:
+        record = replace(record, serial=host.record.serial + 1)
+        effects.insert(0 if record_first else len(effects), WriteRecord(record))
+    return replace(host, env=env, record=record), tuple(effects)

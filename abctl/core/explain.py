@@ -7,9 +7,9 @@ from dataclasses import replace
 from abctl.core.bootstate import MAX_ATTEMPTS
 from abctl.core.crash_log import CrashLog
 from abctl.core.evidence import Attempt, Stage, TrialEvidence, clean_line
-from abctl.core.machine import NO_KERNEL
 from abctl.core.marks import Mark, What
 from abctl.core.record import TEXT_MAX
+from abctl.core.settling import NO_KERNEL
 
 NO_MARK = "the kernel or its initramfs never got as far as leaving a mark"
 NO_VOLUME = "how far its boots got is lost: the config volume cannot be read"

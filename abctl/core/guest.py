@@ -98,10 +98,6 @@ class UsbDevice:
     bus: int
     device: int
 
-    @property
-    def name(self) -> str:
-        return f"{self.vendor:04x}:{self.product:04x}"
-
 
 def make_usb_xml(found: UsbDevice) -> str:
     """Return a USB device of the host as something to attach to a domain."""

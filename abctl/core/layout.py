@@ -126,9 +126,8 @@ class Layout:
 
     @property
     def group_extents(self) -> int:
-        """How many extents the volume group has; 0 without one."""
-        if self.volume_group is None:
-            return 0
+        """How many extents the volume group has; only for layouts that have one."""
+        assert self.volume_group is not None
         return (self.home.sectors - self.volume_group.data_start_sector) // self.volume_group.extent_sectors
 
     def least_sectors(self, partition: Partition) -> int:
@@ -171,7 +170,7 @@ class Layout:
         group = self.volume_group
         if group is None:
             return fitted
-        volumes = _grow_volumes(group, fitted.group_extents, self.name)
+        volumes = _grow_volumes(group, fitted.group_extents)
         return replace(fitted, volume_group=replace(group, volumes=volumes))
 
 
@@ -246,18 +245,15 @@ def _grow_partitions(layout: Layout, size: Bytes) -> tuple[Partition, ...]:
     return partitions
 
 
-def _grow_volumes(group: VolumeGroup, room: int, layout_name: str) -> tuple[LogicalVolume, ...]:
+def _grow_volumes(group: VolumeGroup, room: int) -> tuple[LogicalVolume, ...]:
+    """Return the volumes in a group of ``room`` extents, which is no less than they need."""
     reserve = -(-group.reserve // group.extent_size)
-    volumes = tuple(
+    return tuple(
         replace(volume, extents=max(volume.extents, room - reserve - volume.start_extent))
         if volume.grow
         else volume
         for volume in group.volumes
     )
-    last = max(volumes, key=lambda volume: volume.end_extent)
-    if last.end_extent > room:
-        raise BadLayout(f"layout {layout_name}: {last.name} does not fit into volume group {group.name}")
-    return volumes
 
 
 def make_layout(values: Mapping[str, Any]) -> Layout:

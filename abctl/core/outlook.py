@@ -6,8 +6,9 @@ Nothing is decided here: GRUB's part is ``bootenv.next_boot``, the other ``machi
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from abctl.core.bootenv import EnvFiles, Origin, Why, answer, choose_copy, next_boot, save_in_copies
+from abctl.core.bootenv import EnvFiles, Origin, Why
 from abctl.core.bootstate import MAX_ATTEMPTS
+from abctl.core.grub import answer, choose_copy, next_boot, save_in_copies
 from abctl.core.machine import Confirm, Event, Host, InstallStarted, RollBack, Settle, transition
 from abctl.core.slot import SlotName
 from abctl.core.units import Digest, Seconds

@@ -27,14 +27,11 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from abctl.core.hostname import HostType, parse_node_id
 from abctl.core.macs import Mac, Prefix, parse_deployment, parse_mac, parse_prefix
 from abctl.core.problems import clean_text, describe_problem, describe_problems
+from abctl.core.settings_place import SIZE_MAX
 from abctl.core.units import KIB
 from abctl.errors import BadIdentity
 
-PATH = "abctl/settings.json"  # on the config volume
-GOOD_PATH = "abctl/settings.good.json"  # what was last read and written whole
-DAMAGED_PATH = "abctl/settings.damaged"  # what could not be read, when it was written again
 VERSION = 1
-SIZE_MAX = 64 * KIB
 _PROBLEM_MAX = 200  # characters
 _MACHINE_ID = re.compile(r"[0-9a-f]{32}")
 

@@ -5,12 +5,12 @@ It reads what ``trust_state`` keeps without python-tuf and pydantic, which take 
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from abctl.core.clock import judge_clock, say_time, time_that_counts
+from abctl.core.clock import say_time, time_that_counts
 from abctl.core.trust_state import TrustState
 from abctl.core.units import TIME_END, Seconds
 
@@ -80,11 +80,3 @@ def say_expired(dates: SignedDates, now: Seconds) -> str | None:
     role = expired[0]
     at = say_time(dates.expires[role])
     return f"what this host knows of its repository is out of date: {role} metadata expired at {at}"
-
-
-def warn_of_dates(dates: SignedDates, now: Seconds) -> Iterator[str]:
-    """Yield what an admin should know: a clock that is certainly wrong, metadata that expired."""
-    if wrong := judge_clock(now, dates.signed):
-        yield wrong
-    if expired := say_expired(dates, now):
-        yield f"{expired}; fetch what is newer with 'abctl check'"

@@ -1,5 +1,6 @@
 """How full the config volume is. What abctl keeps there has its room already, but others write there too."""
 
+from dataclasses import dataclass
 from typing import Protocol
 
 from abctl.core.units import format_size
@@ -20,12 +21,22 @@ class Space(Protocol):
     def f_bavail(self) -> int: ...
 
 
-def say_shortage(space: Space) -> str | None:
+@dataclass(frozen=True, slots=True)
+class Foreign:
+    """What takes most room there of all that is not abctl's; ``command`` removes it, or shows more."""
+
+    path: str
+    size: int
+    command: str | None = None
+
+
+def say_shortage(space: Space, foreign: Foreign | None = None) -> str | None:
     """Return a sentence where the config volume is as good as full."""
     total, free = space.f_blocks * space.f_frsize, space.f_bavail * space.f_frsize
     if free >= total * _LEAST_FREE:
         return None
+    most = f"; {foreign.path} takes {format_size(foreign.size)} of it" if foreign else ""
     return (
         f"the config volume is full: {format_size(free)} of {format_size(total)} are free; remove what is "
-        "not abctl's from it"
+        f"not abctl's from it{most}"
     )

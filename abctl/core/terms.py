@@ -115,13 +115,12 @@ class Rollout(BaseModel):
         """Return when a host with this ``place`` from 0 to 1 may take it; None for not as things are."""
         if place >= self.share_at(math.inf):
             return None
-        before = Wave(after=self.waves[0].after, share=0.0)
-        for wave in self.waves:
-            if place < wave.share:
-                part = (place - before.share) / (wave.share - before.share)
-                return self.start + before.after + part * (wave.after - before.after)
-            before = wave
-        return None
+        # There is one: no share is larger than that of the last wave.
+        index = next(index for index, wave in enumerate(self.waves) if place < wave.share)
+        wave = self.waves[index]
+        before = self.waves[index - 1] if index else Wave(after=wave.after, share=0.0)
+        part = (place - before.share) / (wave.share - before.share)
+        return self.start + before.after + part * (wave.after - before.after)
 
     def resume(self, now: Seconds) -> "Rollout":
         """Return it as it goes on at ``now`` from where it was paused: the pause moves all waves.
@@ -132,10 +131,20 @@ class Rollout(BaseModel):
         return Rollout(start=Seconds(self.start + passed), waves=self.waves, aborted=self.aborted)
 
 
+class Sizes(BaseModel):
+    """What the images of a release take in their slots, in bytes."""
+
+    model_config = _SIGNED
+
+    boot: Annotated[int, Field(gt=0)]
+    root: Annotated[int, Field(gt=0)]
+
+
 class Terms(BaseModel):
     """The terms of one release. ``needs`` is the oldest version that may go to it directly.
 
-    ``download`` is what a host without any of it downloads at most, in bytes.
+    ``download`` is what a host without any of it downloads at most, in bytes. By ``sizes`` a host sees early
+    that it has no room; what an older abctl published lacks them.
     """
 
     model_config = _SIGNED
@@ -145,6 +154,7 @@ class Terms(BaseModel):
     layouts: Annotated[tuple[LayoutName, ...], Field(min_length=1, max_length=16, strict=False)]
     published: Time
     download: Annotated[int, Field(ge=0)]
+    sizes: Sizes | None = None
     needs: SignedVersion | None = None
     rollout: Rollout | None = None
 

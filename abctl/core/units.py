@@ -19,6 +19,7 @@ _VERSION = re.compile(rf"[A-Za-z0-9][A-Za-z0-9.+~_-]{{0,{VERSION_MAX - 1}}}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _SIZE = re.compile(r"(\d+)\s*([KMGT]i?B?|B?)", re.IGNORECASE)
 _POWERS = {"K": 1, "M": 2, "G": 3, "T": 4}
+_UNITS = ("KiB", "MiB", "GiB", "TiB")
 
 
 def parse_version(text: str) -> Version:
@@ -51,9 +52,6 @@ def format_size(count: int) -> str:
     """Bytes for people: ``10.0 GiB``."""
     if count < KIB:
         return f"{count} B"
-    value = float(count)
-    for unit in ("KiB", "MiB", "GiB", "TiB"):
-        value /= KIB
-        if value < KIB or unit == "TiB":
-            break
+    power = min((count.bit_length() - 1) // 10, len(_UNITS))
+    value, unit = count / KIB**power, _UNITS[power - 1]
     return f"{value:.0f} {unit}" if value == int(value) else f"{value:.1f} {unit}"

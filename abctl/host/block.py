@@ -222,3 +222,13 @@ def size_of(path: Path) -> int:
         return os.lseek(fd, 0, os.SEEK_END)
     finally:
         os.close(fd)
+
+
+def overwrite_in_place(file: ExtentVolume, offset: int, data: bytes) -> None:
+    """Write, flush, and read back from the medium; raise WriteFailed."""
+    file.write(offset, memoryview(data))
+    file.flush()
+    found = bytearray(len(data))
+    file.read_back(offset, memoryview(found))
+    if found != data:
+        raise WriteFailed(f"{file.name} on {file.path} holds something else than was written: check the disk")

@@ -14,7 +14,7 @@ from abctl.core.slot import Slot
 from abctl.core.slots_cfg import mapped_name
 from abctl.core.units import Bytes
 from abctl.errors import AbctlError, DiskUnusable, WriteFailed
-from abctl.host.block import ExtentVolume
+from abctl.host.block import ExtentVolume, overwrite_in_place
 from abctl.host.files import find_file
 from abctl.host.gpt import read_table
 from abctl.host.in_use import check_unused
@@ -225,13 +225,3 @@ class DiskSlots:
     def open_for_reading(self, slot: Slot) -> Iterator[ExtentVolume]:
         with self._disk.open_volume(self._disk.layout.find_slot(slot)) as volume:
             yield volume
-
-
-def overwrite_in_place(file: ExtentVolume, offset: int, data: bytes) -> None:
-    """Write, flush, and read back from the medium; raise WriteFailed."""
-    file.write(offset, memoryview(data))
-    file.flush()
-    found = bytearray(len(data))
-    file.read_back(offset, memoryview(found))
-    if found != data:
-        raise WriteFailed(f"{file.name} on {file.path} holds something else than was written: check the disk")

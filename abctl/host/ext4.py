@@ -26,6 +26,7 @@ _DEPTH_MAX, _LINKS_MAX = 5, 8
 _DIRECTORY_MAX = 16 * MIB
 _MAP_BLOCKS_MAX = 4096  # of all files met on the way; a hostile map could name the same block for ever
 _TEXT_IN_INODE = 60
+_MEASURED_MAX = 20_000  # files below one folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,15 @@ class _Inode:
     @property
     def kind(self) -> int:
         return self.mode & _TYPE
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A file or folder by its name, and the bytes of all that is in it."""
+
+    name: str
+    size: int
+    is_folder: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +74,15 @@ def read_from_ext4(volume: ExtentVolume, path: str, limit: int) -> bytes | None:
     system = _Ext4(volume)
     inode = system.find(path)
     return system.read(inode, limit) if inode else None
+
+
+def measure_ext4(volume: ExtentVolume) -> Iterator[Entry]:
+    """Yield what lies in the topmost folder: files, and folders with all that is below them."""
+    system = _Ext4(volume)
+    for number, name in system.list_folder(_ROOT):
+        kind, size = system.measure(number)
+        if kind in (_DIRECTORY, _FILE):
+            yield Entry(name, size, kind == _DIRECTORY)
 
 
 def is_ext4(volume: ExtentVolume) -> bool:
@@ -189,18 +208,43 @@ class _Ext4:
         return self.read(inode, self._block_size).decode("utf-8", "replace")
 
     def _look_up(self, directory: _Inode, name: str) -> int | None:
+        wanted = name.encode()
+        return next((number for number, found in self._entries(directory) if found == wanted), None)
+
+    def _entries(self, directory: _Inode) -> Iterator[tuple[int, bytes]]:
         if directory.size > _DIRECTORY_MAX:
             raise self._damaged("a directory is too long")
-        data, wanted = self.read(directory, directory.size), name.encode()
+        data = self.read(directory, directory.size)
         position = 0
         while position + 8 <= len(data):
             number, length, name_length = struct.unpack_from("<IHB", data, position)
             if length < 8 or length % 4 or position % self._block_size + length > self._block_size:
                 raise self._damaged("a directory entry makes no sense")
-            if number and data[position + 8 : position + 8 + name_length] == wanted:
-                return int(number)
+            if number:
+                yield int(number), data[position + 8 : position + 8 + name_length]
             position += length
-        return None
+
+    def list_folder(self, number: int) -> Iterator[tuple[int, str]]:
+        """Yield the entries of a folder, by the number of its inode, without itself and the one above."""
+        for child, name in self._entries(self._inode(number)):
+            if name not in (b".", b".."):
+                yield child, name.decode("utf-8", "replace")
+
+    def measure(self, number: int) -> tuple[int, int]:
+        """Return what kind of file an inode is, and its bytes; a folder counts what is below it too."""
+        top, size, folders, seen, waiting = self._inode(number), 0, 0, {number}, [number]
+        while waiting:
+            inode = self._inode(at := waiting.pop())
+            size += inode.size
+            if inode.kind != _DIRECTORY:
+                continue
+            folders += inode.size
+            if folders > _DIRECTORY_MAX or len(seen) > _MEASURED_MAX:
+                raise self._damaged("it holds too many files to be counted")
+            found = {child for child, _ in self.list_folder(at)} - seen
+            seen |= found
+            waiting += found
+        return top.kind, size
 
     def _runs(self, inode: _Inode, length: int) -> Iterator[_Run]:
         """Yield the blocks of the first ``length`` bytes in order, without those never allocated."""

@@ -1,7 +1,7 @@
 """Put new files into an ext4 file system that is not mounted, by debugfs."""
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 
 from abctl.core.found import Extent
@@ -10,16 +10,20 @@ from abctl.host.loop import attach_loop
 from abctl.host.run import run
 
 
-def put_files(image: Path, place: Extent, files: Mapping[str, bytes]) -> None:
+def put_files(
+    image: Path, place: Extent, files: Mapping[str, bytes], *, instead_of: Iterable[str] = ()
+) -> None:
     """Make these files, by path, in the ext4 at ``place`` of the disk; their folders too. Raise WriteFailed.
 
-    A file of that name must not be there. debugfs replays no journal: the file system must be clean.
+    No file of such a name may be there, save ``instead_of``, which are removed. debugfs replays no journal:
+    the file system must be clean.
     """
     with (
         attach_loop(image, place, writable=True) as device,
         tempfile.TemporaryDirectory(prefix="abctl-") as folder,
     ):
         commands = [f"mkdir {parent}" for parent in _folders_of(files)]
+        commands += [f"rm {path}" for path in instead_of]
         for number, (path, data) in enumerate(files.items()):
             source = Path(folder) / f"file{number}"
             source.write_bytes(data)

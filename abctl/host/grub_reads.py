@@ -20,7 +20,10 @@ _TIME_LIMIT = 60  # seconds; GRUB reads some 50 MiB, without the kernel's read-a
 _SCRIPT = """\
 set root=(hd0,gpt{number})
 set prefix=(hd0,gpt{number})
-if source "$prefix/slots.cfg"; then set read_slots=yes; fi
+if [ -f "$prefix/slots.cfg" ]; then
+    source "$prefix/slots.cfg"
+    set read_slots=yes
+fi
 for slot in A B; do
     if [ $slot = A ]; then set boot=$boot_A; else set boot=$boot_B; fi
     # Whole, and not only its name: what comes last may lie where nothing can be read.

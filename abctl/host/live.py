@@ -18,8 +18,7 @@ from abctl.core.slots_cfg import mapped_name
 from abctl.core.units import Seconds
 from abctl.errors import DiskUnusable, InUse, NotAHost, WriteFailed
 from abctl.host import clock
-from abctl.host.block import ExtentVolume, size_of
-from abctl.host.disk import overwrite_in_place
+from abctl.host.block import ExtentVolume, overwrite_in_place, size_of
 from abctl.host.in_use import check_unused
 from abctl.host.mounts import Mount, MountTable
 from abctl.host.run import run

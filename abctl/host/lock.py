@@ -67,7 +67,7 @@ def _lock(path: Path, what: str, *, create: bool) -> Iterator[None]:
         except OSError as error:
             if error.errno != errno.EWOULDBLOCK:
                 raise DiskUnusable(f"{what} cannot be locked: {error.strerror}") from error
-            raise Busy(f"{_say_holder(fd)} works on {what}: wait until it has ended") from error
+            raise Busy(_say_busy(fd, what)) from error
         yield
     finally:
         os.close(fd)
@@ -116,9 +116,15 @@ def find_holder(disk: Path | None) -> Holder | None:
     return None if pid is None or pid == os.getpid() else _look_at(pid)
 
 
-def _say_holder(fd: int) -> str:
+def _say_busy(fd: int, what: str) -> str:
     pid = _find_holder(fd)
-    return "another abctl" if pid is None else _look_at(pid).sentence
+    holder = None if pid is None else _look_at(pid)
+    if holder and holder.stopped:
+        return (
+            f"{holder.sentence} was stopped in the middle of its work on {what}: let it go on with "
+            f"'kill -CONT {holder.pid}'"
+        )
+    return f"{holder.sentence if holder else 'another abctl'} works on {what}: wait until it has ended"
 
 
 def _look_at(pid: int) -> Holder:

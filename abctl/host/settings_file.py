@@ -3,23 +3,13 @@
 import errno
 import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from abctl.core.settings import (
-    DAMAGED_PATH,
-    GOOD_PATH,
-    PATH,
-    SIZE_MAX,
-    Document,
-    Settings,
-    SettingsDamaged,
-    change,
-    encode,
-    parse_document,
-)
+from abctl.core.settings import Document, Settings, SettingsDamaged, change, encode, parse_document
+from abctl.core.settings_place import DAMAGED_PATH, GOOD_PATH, PATH, SIZE_MAX
 from abctl.errors import WriteFailed
 from abctl.host.live import LivePaths
 from abctl.host.lock import wait_for_lock
@@ -35,13 +25,15 @@ _LOCK_WAIT = 10.0  # seconds
 class Read:
     """The settings that count, and what is to be said of them.
 
-    ``is_damaged`` where the file itself could not be read, ``is_away`` where its volume is not mounted.
+    ``is_damaged`` where the file itself could not be read, ``is_away`` where its volume is not mounted,
+    ``is_copy`` where the last good copy counts instead.
     """
 
     document: Document
     warnings: tuple[str, ...] = ()
     is_damaged: bool = False
     is_away: bool = False
+    is_copy: bool = False
 
     @property
     def settings(self) -> Settings:
@@ -65,28 +57,7 @@ class SettingsFile:
                 "host goes by what its hardware says"
             )
             return Read(Document.empty(), (warning,), is_away=True)
-        try:
-            found = _read(self.path)
-        except SettingsDamaged as error:
-            return self._read_good(f"{self.path} cannot be used, for {error}", is_damaged=True)
-        if found is None:
-            return self._read_good(f"{self.path} is gone", is_damaged=False)
-        left_out = (f"{self.path}: {problem}; it is left out" for problem in found.problems)
-        return Read(found, tuple(left_out))
-
-    def _read_good(self, why: str, *, is_damaged: bool) -> Read:
-        try:
-            good = _read(self._good)
-        except SettingsDamaged as error:
-            log.info("%s: %s", self._good, error)
-            good = None
-        if good is not None:
-            return Read(good, (f"{why}: the last good copy counts, {self._good}",), is_damaged)
-        if is_damaged:
-            return Read(
-                Document.empty(), (f"{why}, and there is no good copy: write it anew",), is_damaged=True
-            )
-        return Read(Document.empty())
+        return choose_settings(_read, self.path, self._good)
 
     def _is_mounted(self) -> bool:
         return MountTable(self._paths.root).find(self._paths.config) is not None
@@ -137,6 +108,13 @@ class SettingsFile:
         except WriteFailed as error:
             log.warning("%s: the last good copy is an older one", error)
 
+    def restore(self) -> None:
+        """Write the file anew where the last good copy counts instead of it; raise Busy or WriteFailed."""
+        with self._lock():
+            read = self.read()
+            if read.is_copy:
+                self._write(read.document, read)
+
     @contextmanager
     def _lock(self) -> Iterator[None]:
         """Let one writer at a time in; the folder itself is locked, so that nothing is left behind."""
@@ -151,6 +129,32 @@ class SettingsFile:
             yield
         finally:
             os.close(fd)
+
+
+def choose_settings(read: Callable[[Path], Document | None], path: Path, good: Path) -> Read:
+    """Return the settings in the file ``path``; where it is damaged or gone, those of the ``good`` copy.
+
+    ``read`` returns None for a file that is not there, and raises SettingsDamaged.
+    """
+    is_damaged = False
+    try:
+        found = read(path)
+        why = f"{path} is gone"
+    except SettingsDamaged as error:
+        found, is_damaged = None, True
+        why = f"{path} cannot be used, for {error}"
+    if found is not None:
+        return Read(found, tuple(f"{path}: {problem}; it is left out" for problem in found.problems))
+    try:
+        copy = read(good)
+    except SettingsDamaged as error:
+        log.info("%s: %s", good, error)
+        copy = None
+    if copy is not None:
+        return Read(copy, (f"{why}: the last good copy counts, {good}",), is_damaged, is_copy=True)
+    if is_damaged:
+        return Read(Document.empty(), (f"{why}, and there is no good copy: write it anew",), is_damaged=True)
+    return Read(Document.empty())
 
 
 def _advise(error: WriteFailed) -> str:

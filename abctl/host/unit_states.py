@@ -19,7 +19,8 @@ _TIMEOUT = 15.0  # seconds
 
 def read_unit_states(*names: str, run: Run = run) -> tuple[UnitState, ...]:
     """Return the state of each unit; raise ToolFailed."""
-    text = run("systemctl", "show", "--property=Id,LoadState,ActiveState", *names, timeout=_TIMEOUT)
+    properties = "--property=Id,LoadState,ActiveState,UnitFileState"
+    text = run("systemctl", "show", properties, *names, timeout=_TIMEOUT)
     return tuple(parse_unit_states(text))
 
 
@@ -28,4 +29,6 @@ def parse_unit_states(text: str) -> Iterator[UnitState]:
     for part in text.split("\n\n"):
         values = parse_properties(part)
         if "Id" in values:
-            yield UnitState(values["Id"], values.get("LoadState", ""), values.get("ActiveState", ""))
+            yield UnitState(
+                *(values.get(name, "") for name in ("Id", "LoadState", "ActiveState", "UnitFileState"))
+            )

@@ -22,9 +22,10 @@ from abctl.core.explain import (
     without_kernel,
 )
 from abctl.core.health import CheckResult
-from abctl.core.machine import Host, find_ended_trial
+from abctl.core.machine import Host
 from abctl.core.marks import parse_marks
 from abctl.core.record import Happened
+from abctl.core.settling import find_ended_trial
 from abctl.errors import AbctlError
 from abctl.ports import Ports
 

@@ -22,11 +22,11 @@ from abctl.core.bootenv import (
     decode,
     encode,
     encode_older,
-    next_boot,
     read_boot_env,
     writing_order,
 )
 from abctl.core.found import Extent
+from abctl.core.grub import next_boot
 from abctl.core.record import (
     FILE_SIZE,
     HALF_SIZE,

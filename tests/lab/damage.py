@@ -3,7 +3,8 @@
 import tempfile
 from pathlib import Path
 
-from abctl.core.bootenv import Copy, choose_copy, save_in_copies
+from abctl.core.bootenv import Copy
+from abctl.core.grub import choose_copy, save_in_copies
 from abctl.core.layout import Role
 from abctl.core.slot import Slot
 from abctl.host.disk import DiskGrubPartition, open_disk

@@ -9,8 +9,9 @@ from pathlib import Path
 from abctl.core import evidence as evidences
 from abctl.core import record as records
 from abctl.core import trust_state as trusts
-from abctl.core.bootenv import Copy, next_boot, read_boot_env
+from abctl.core.bootenv import Copy, read_boot_env
 from abctl.core.bootstate import BootEnv, SlotState, Why
+from abctl.core.grub import next_boot
 from abctl.core.layout import Role
 from abctl.core.slot import Part, Slot, SlotName
 from abctl.core.units import MIB

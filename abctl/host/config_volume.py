@@ -1,0 +1,167 @@
+"""The config volume as the doctor and ``abctl status`` look at it: how full it is, and the settings there.
+
+``LiveConfigVolume`` is the one of the running host, ``DiskConfigVolume`` that of a disk from outside.
+"""
+
+import os
+import shlex
+import stat
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from abctl.core.layout import Role
+from abctl.core.settings_place import DAMAGED_PATH, GOOD_PATH, PATH, SIZE_MAX, may_be_sound
+from abctl.core.space import Foreign, Space
+from abctl.errors import DiskUnusable, WriteFailed
+from abctl.host.disk import Disk
+from abctl.host.ext4 import Entry, measure_ext4
+from abctl.host.ext4_put import put_files
+from abctl.host.ext4_space import read_space
+from abctl.host.files import read_file
+from abctl.host.live import LivePaths
+
+if TYPE_CHECKING:
+    from abctl.host.settings_file import Read
+
+_OURS = ("abctl", "lost+found")
+
+
+class LiveConfigVolume:
+    """The config volume of the running host, where it is mounted."""
+
+    def __init__(self, paths: LivePaths | None = None) -> None:
+        self._paths = paths or LivePaths()
+        self._folder = self._paths / self._paths.config
+
+    def space(self) -> Space:
+        """Return how full it is; raise DiskUnusable."""
+        try:
+            return os.statvfs(self._folder)
+        except OSError as error:
+            raise DiskUnusable(f"the config volume cannot be looked at: {error.strerror}") from error
+
+    def foreign(self) -> Foreign | None:
+        """Return what takes most room of all that is not abctl's; raise DiskUnusable."""
+        try:
+            most = _choose([_measure(path) for path in self._folder.iterdir()])
+        except OSError as error:
+            raise DiskUnusable(f"{self._folder} cannot be looked at: {error.strerror}") from error
+        if most is None:
+            return None
+        path = shlex.quote(str(self._folder / most.name))
+        command = f"du -xah {path} | sort -h | tail" if most.is_folder else f"rm -i {path}"
+        return Foreign(str(self._folder / most.name), most.size, command)
+
+    def settings_problems(self) -> tuple[str, ...]:
+        """Return why the settings there do not count; does not look into their fields."""
+        return _find_problems(self._read, self.settings)
+
+    def _read(self, path: str) -> bytes | None:
+        try:
+            return (self._folder / path).read_bytes()[: SIZE_MAX + 1]
+        except FileNotFoundError:
+            return None
+        except OSError:
+            return b""  # which is no settings either
+
+    def settings(self) -> "Read":
+        from abctl.host.settings_file import SettingsFile  # noqa: PLC0415
+
+        return SettingsFile(self._paths).read()
+
+    def restore_settings(self) -> None:
+        """Write the settings anew from the last good copy; raise Busy or WriteFailed."""
+        from abctl.host.settings_file import SettingsFile  # noqa: PLC0415
+
+        SettingsFile(self._paths).restore()
+
+
+class DiskConfigVolume:
+    """The config volume of a disk that is worked on from outside."""
+
+    def __init__(self, disk: Disk) -> None:
+        home = disk.layout.find_role(Role.CONFIG)
+        assert home is not None
+        self._disk = disk
+        self._home = home
+
+    def space(self) -> Space:
+        """Return how full it is; raise DiskUnusable."""
+        with self._disk.open_volume(self._home) as volume:
+            return read_space(volume)
+
+    def foreign(self) -> Foreign | None:
+        """Return what takes most room of all that is not abctl's; raise DiskUnusable."""
+        with self._disk.open_volume(self._home) as volume:
+            most = _choose(list(measure_ext4(volume)))
+        return Foreign(f"/{most.name}", most.size, self._removing(most)) if most else None
+
+    def _removing(self, entry: Entry) -> str | None:
+        # debugfs has quoting of its own, and takes a volume that lies in one piece.
+        places = self._disk.places_of(self._home)
+        if len(places) > 1 or not entry.name.isprintable() or set(entry.name) & set("\"'\\"):
+            return None
+        name = f'"/{entry.name}"' if " " in entry.name else f"/{entry.name}"
+        request = f"ls -l {name}" if entry.is_folder else f"rm {name}"
+        place = shlex.quote(f"{self._disk.path}?offset={places[0].offset}")
+        return f"debugfs -w -R {shlex.quote(request)} {place}"
+
+    def settings_problems(self) -> tuple[str, ...]:
+        """Return why the settings there do not count; does not look into their fields."""
+        return _find_problems(self._read, self.settings)
+
+    def _read(self, path: str) -> bytes | None:
+        with self._disk.open_volume(self._home) as volume:
+            return read_file(volume, path, SIZE_MAX + 1)
+
+    def settings(self) -> "Read":
+        from abctl.core.settings import Document, SettingsDamaged, parse_document  # noqa: PLC0415
+        from abctl.host.settings_file import choose_settings  # noqa: PLC0415
+
+        def read(path: Path) -> Document | None:
+            try:
+                data = self._read(str(path))
+            except DiskUnusable as error:
+                raise SettingsDamaged(f"it cannot be read: {error}") from error
+            return None if data is None else parse_document(data)
+
+        return choose_settings(read, Path("/", PATH), Path("/", GOOD_PATH))
+
+    def restore_settings(self) -> None:
+        """Write the settings anew from the last good copy; raise InUse or WriteFailed."""
+        damaged = self._read(PATH)
+        files = {PATH: self._read(GOOD_PATH) or b""}
+        if damaged is not None:
+            files[DAMAGED_PATH] = damaged
+        put_on_config_volume(self._disk, files, [path for path in files if self._read(path) is not None])
+
+
+def put_on_config_volume(disk: Disk, files: Mapping[str, bytes], instead_of: Iterable[str] = ()) -> None:
+    """Make files on the config volume of a disk, some ``instead_of`` others; raise InUse or WriteFailed."""
+    home = disk.layout.find_role(Role.CONFIG)
+    assert home is not None
+    disk.check_unused(home)
+    places = disk.places_of(home)
+    if len(places) != 1:
+        raise WriteFailed(f"{home.name} lies in pieces: mount it, and let abctl make its files there")
+    put_files(disk.path, places[0], files, instead_of=instead_of)
+
+
+def _find_problems(read: Callable[[str], bytes | None], settings: "Callable[[], Read]") -> tuple[str, ...]:
+    found, good = read(PATH), read(GOOD_PATH)
+    is_well = good is None if found is None else may_be_sound(found)
+    return () if is_well else settings().warnings
+
+
+def _measure(path: Path) -> Entry:
+    found = path.lstat()
+    size, is_folder = found.st_size, stat.S_ISDIR(found.st_mode)
+    if is_folder:
+        for folder, _, names in os.walk(path):
+            size += sum((Path(folder) / name).lstat().st_size for name in names)
+    return Entry(path.name, size, is_folder)
+
+
+def _choose(entries: list[Entry]) -> Entry | None:
+    return max((item for item in entries if item.name not in _OURS), key=lambda item: item.size, default=None)

@@ -1,0 +1,1 @@
+"""What abctl is handed out as: Debian packages (package.deb) and a wheel (package.wheel)."""
