@@ -124,6 +124,20 @@ def test_a_service_is_exposed_no_more_than_it_must_be(tree: Path, unit: str) -> 
     assert verdict.returncode == 0, verdict.stdout.splitlines()[-1]
 
 
+def test_the_health_service_still_counts_when_its_last_check_is_made() -> None:
+    """A host on which it is not active has a fault: the doctor says so."""
+    assert read_unit(UNITS / "abctl-health.service")["Service"].getboolean("RemainAfterExit")
+
+
+@pytest.mark.parametrize(
+    "unit", ["abctl-agent.service", "abctl-guest.service", "abctl-health.service", "abctl-job@.service"]
+)
+def test_at_a_shutdown_lvm_waits_for_what_uses_its_volumes(unit: str) -> None:
+    """Its blk-availability.service unmounts each volume that is not busy, as soon as it is stopped."""
+    after = re.findall(r"^After=(.*)$", (UNITS / unit).read_text(), re.M)
+    assert "blk-availability.service" in " ".join(after).split()
+
+
 # --- what hangs together ----------------------------------------------------------------------------
 
 

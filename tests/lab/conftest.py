@@ -3,8 +3,9 @@
 import json
 import os
 import shutil
+import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -13,14 +14,16 @@ import pytest
 from tests.lab.damage import install_trial
 from tests.lab.machine import Machine
 from tests.lab.places import RUNS
-from tests.lab.prepare import Stock, copy_sparse, get_stock
+from tests.lab.prepare import Stock, copy_sparse, get_stock, make_signed_repository
 from tests.lab.qemu import Hardware
 from tests.lab.report import render_table
 from tests.lab.server import Server, serve
 from tests.lab.variants import Variant
+from tests.vsock.device import VsockDevice
 
 _BEGAN = time.time()
 KEEP_DISKS = "LAB_KEEP_DISKS"  # in the environment: leave disk.img in the runs
+_OWN_CID = 77  # of a host as its VSOCK device says it; its guests have others
 
 
 class Lab:
@@ -53,9 +56,28 @@ class Lab:
         machine = Machine(self.folder, disk, hardware, port=server.port if server else None)
         return self._stack.enter_context(machine)
 
-    def serve(self) -> Server:
-        """Return a server of the signed repository, until the end of the scenario."""
-        return self._stack.enter_context(serve(self.stock.repository.folder))
+    def serve(self, *variants: Variant) -> Server:
+        """Return a server of the signed repository, or of one of these, until the end of the scenario."""
+        folder = self._publish(variants) if variants else self.stock.repository.folder
+        return self._stack.enter_context(serve(folder))
+
+    def _publish(self, variants: Sequence[Variant]) -> Path:
+        for variant in variants:
+            self.stock.release(variant)
+        parent = Path(self._stack.enter_context(tempfile.TemporaryDirectory(dir=self.folder)))
+        make_signed_repository(self.stock, parent / "repository", variants)
+        return parent / "repository"
+
+    def join_guests(self, cids: Iterable[int], port: int) -> tuple[Path, dict[int, Path]]:
+        """Return a VSOCK device for the host's hardware, and by CID the sockets on which guests call it.
+
+        The names are short, for the kernel takes no long ones.
+        """
+        parent = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="lab-")))
+        paths = {cid: parent / f"guest-{cid}" for cid in cids}
+        callers = {path: (cid, port) for cid, path in paths.items()}
+        device = self._stack.enter_context(VsockDevice(parent / "device", _OWN_CID, callers=callers))
+        return device.path, paths
 
 
 @pytest.fixture(scope="session")

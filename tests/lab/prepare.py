@@ -144,14 +144,14 @@ def make_variant(stock: Stock, variant: Variant, path: Path) -> None:
         )  # fmt: skip
 
 
-def make_signed_repository(stock: Stock, folder: Path) -> None:
-    """Publish the good releases under the root that the image pins."""
-    new = folder.with_name("repository.new")
+def make_signed_repository(stock: Stock, folder: Path, variants: Iterable[Variant] = SIGNED) -> None:
+    """Publish releases, the good ones by default, under the root that the image pins."""
+    new = folder.with_name(f"{folder.name}.new")
     shutil.rmtree(new, ignore_errors=True)
     made = make_pinned_repository(new)
     assert made.root == PINNED.read_bytes(), "run 'python -m tests.lab root', and build the image anew"
     made.clock.now = int(time.time())
-    for variant in SIGNED:
+    for variant in variants:
         path = stock.folder / "releases" / variant.version
         if not path.exists():
             make_variant(stock, variant, path)

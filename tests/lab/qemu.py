@@ -19,7 +19,7 @@ class Hardware:
 
     ``forwards`` are ports here and the ports of the guest that they lead to; it sees its gateway ask.
     ``log`` is a file that takes down each write to the disk, after what it has; it is whole when QEMU ended
-    by itself.
+    by itself. ``vsock`` is the socket of a VSOCK device in user space.
     """
 
     secure_boot: bool = False
@@ -29,6 +29,7 @@ class Hardware:
     broken: tuple[int, ...] = ()
     forwards: tuple[tuple[int, int], ...] = ()
     log: Path | None = None
+    vsock: Path | None = None
 
     @property
     def blank_vars(self) -> Path:
@@ -59,6 +60,7 @@ def command_line(hardware: Hardware, disk: Path, firmware: Path, lines: Lines, p
         "-chardev", f"socket,id=control,fd={lines.control}", "-mon", "chardev=control,mode=control",
         *_network(port, hardware.forwards),
         *(("-device", hardware.watchdog, "-action", "watchdog=reset") if hardware.watchdog else ()),
+        *_vsock(hardware),
     ]  # fmt: skip
 
 
@@ -70,6 +72,16 @@ def _machine(hardware: Hardware, firmware: Path) -> list[str]:
         "-cpu", "max", "-smp", str(hardware.cores), "-m", str(hardware.memory),
         "-drive", f"if=pflash,format=raw,unit=0,readonly=on,file={code}",
         "-drive", f"if=pflash,format=raw,unit=1,file={firmware}",
+    ]  # fmt: skip
+
+
+def _vsock(hardware: Hardware) -> list[str]:
+    if hardware.vsock is None:
+        return []
+    memory = f"memory-backend-memfd,id=ram,size={hardware.memory}M,share=on"  # the device reads and writes it
+    return [
+        "-object", memory, "-machine", "memory-backend=ram",
+        "-chardev", f"socket,id=vsock,path={hardware.vsock}", "-device", "vhost-user-vsock-pci,chardev=vsock",
     ]  # fmt: skip
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from abctl.core.envblock import make_block, parse_block
 from abctl.core.slot import Part
 from tests.lab.ext4 import Edit, Garble, Link, Put, Remove, edit_image, read_from_image
+from tests.lab.places import LAB
 
 FIRST = "1.0.0"  # of the disk that is built
 VERSION_FILE = "/opt/ic/share/version.txt"
@@ -75,7 +76,22 @@ Description=A fault of this release that resets the machine
 ExecStart=/bin/sh -c 'sleep 5; echo b >/proc/sysrq-trigger'
 """
 
-FIREWALL = Put("/etc/abctl/firewall.toml", b'base = "hostos-wide"\n')
+_CONFIG = "/etc/abctl/config.toml"
+_LAB_CONFIG = (LAB / f"overlay{_CONFIG}").read_text()
+
+FIREWALL = Put("/etc/abctl/firewall.toml", b'base = "hostos"\n')
+WIDER_POLICY = """base = "hostos"
+[[rules]]
+direction = "input"
+family = "ipv4"
+protocol = "tcp"
+ports = [9100]
+from = ["rfc1918"]
+description = "node_exporter"
+"""
+AGENT = Put("/etc/abctl/agent-enabled", b"")
+PATIENT = Put(_CONFIG, _LAB_CONFIG.replace("deadline = 240", "deadline = 1800").encode())
+GUEST_RULES = Put(_CONFIG, f'{_LAB_CONFIG}\n[agent]\nonly = {{ 4 = ["version"] }}\n'.encode())
 
 GOOD = Variant("2.0.0")
 BETTER = Variant("3.0.0")
@@ -92,9 +108,15 @@ REBOOTS = Variant("4.0.8", root=_unit("lab-reboots.service", _REBOOTS))
 SILENT = Variant("4.0.9", root=(Put("/usr/lib/lab/silent", b"#!/bin/sh\nexec sleep 100000\n", 0o755),),
                  arguments="init=/usr/lib/lab/silent")  # fmt: skip
 
-FIREWALLED = Variant("2.1.0", root=(FIREWALL,))
+# On trial until somebody ends it, with another firewall than the first release.
+FIREWALLED = Variant("2.1.0", root=(
+    Put("/etc/abctl/firewall.toml", WIDER_POLICY.encode()),
+    PATIENT,
+    *_check("lab-guest", "echo 'nobody said yet that it is healthy' >&2; exit 1"),
+))  # fmt: skip
+WITH_AGENT = Variant("2.2.0", root=(AGENT, PATIENT))
 
-ALL = (GOOD, BETTER, FIREWALLED, NO_KERNEL, BAD_INITRAMFS, PANICS, NO_ROOT, USERLAND_HANGS, CHECK_FAILS,
-       CHECK_HANGS, REBOOTS, SILENT)  # fmt: skip
+ALL = (GOOD, BETTER, FIREWALLED, WITH_AGENT, NO_KERNEL, BAD_INITRAMFS, PANICS, NO_ROOT, USERLAND_HANGS,
+       CHECK_FAILS, CHECK_HANGS, REBOOTS, SILENT)  # fmt: skip
 SIGNED = (GOOD, BETTER)  # in the repository; the others are put on a disk from outside
 SHORT = (GOOD, NO_KERNEL, PANICS, CHECK_FAILS)  # what the short set boots
