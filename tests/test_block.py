@@ -19,7 +19,7 @@ from abctl.core.found import Extent, join_extents
 from abctl.core.layout import Filesystem
 from abctl.core.units import KIB, MIB
 from abctl.errors import DiskUnusable, WriteFailed
-from abctl.host.block import ExtentVolume, size_of
+from abctl.host.block import ExtentVolume, find_partition, size_of
 from abctl.host.format import format_volume
 from abctl.host.loop import attach_loop
 from tests.disks import attached, needs_loop, run
@@ -316,3 +316,15 @@ def test_without_root_the_missing_loop_device_is_told_as_such(tmp_path: Path) ->
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert "DiskUnusable" in done.stderr.splitlines()[-1]
+
+
+def test_a_partition_is_found_by_where_it_lies(tmp_path: Path) -> None:
+    for name, start, size in (("vda1", 2048, 32768), ("vda2", 34816, 1044480)):
+        folder = tmp_path / "class/block/vda" / name
+        folder.mkdir(parents=True)
+        (folder / "start").write_text(f"{start}\n")
+        (folder / "size").write_text(f"{size}\n")
+    disk = Path("/dev/vda")
+    assert find_partition(disk, Extent(34816 * 512, 1044480 * 512), tmp_path) == Path("/dev/vda2")
+    assert find_partition(disk, Extent(34816 * 512, 1044479 * 512), tmp_path) is None
+    assert find_partition(Path("/dev/vdb"), Extent(2048 * 512, 32768 * 512), tmp_path) is None

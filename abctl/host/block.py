@@ -9,7 +9,7 @@ import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from abctl.core.found import Extent
+from abctl.core.found import SECTOR, Extent
 from abctl.core.units import MIB
 from abctl.errors import DiskUnusable, WriteFailed
 
@@ -222,6 +222,15 @@ def size_of(path: Path) -> int:
         return os.lseek(fd, 0, os.SEEK_END)
     finally:
         os.close(fd)
+
+
+def find_partition(disk: Path, place: Extent, system: Path = Path("/sys")) -> Path | None:
+    """Return the kernel's device of the partition that is exactly ``place`` of ``disk``; None for none."""
+    for start in (system / "class/block" / disk.resolve().name).glob("*/start"):
+        found = Extent(*(int((start.parent / name).read_text()) * SECTOR for name in ("start", "size")))
+        if found == place:
+            return Path("/dev", start.parent.name)
+    return None
 
 
 def overwrite_in_place(file: ExtentVolume, offset: int, data: bytes) -> None:

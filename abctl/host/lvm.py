@@ -5,6 +5,8 @@ their place, so nothing is activated and nothing of the machine's own LVM is loo
 """
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ from abctl.core.layout import LogicalVolume, VolumeGroup
 from abctl.core.lvm_text import make_group_text
 from abctl.core.units import Bytes
 from abctl.errors import DiskUnusable, ToolFailed
-from abctl.host.block import ExtentVolume
+from abctl.host.block import ExtentVolume, find_partition
 from abctl.host.loop import attach_loop
 from abctl.host.lvm_metadata import replace_text
 from abctl.host.memory import memory_file
@@ -59,12 +61,26 @@ def create_volume(path: Path, place: Extent, group: str, volume: LogicalVolume) 
 
 def read_group(path: Path, place: Extent, name: str) -> Group:
     """Return the volume group ``name`` in ``place`` of the image or device; raise DiskUnusable."""
-    with attach_loop(path, place) as device:
+    with _reach(path, place) as device:
         try:
             report = _lvm("fullreport", device, *_report_options())
         except ToolFailed as error:
             raise DiskUnusable(f"LVM cannot read the volume group {name} on {path}: {error}") from error
     return parse_fullreport(report, name, str(path))
+
+
+@contextmanager
+def _reach(path: Path, place: Extent) -> Iterator[str]:
+    """Yield a device that shows ``place``: its partition, where the kernel knows it.
+
+    To LVM on a running host, a loop device would be the same physical volume once more.
+    """
+    partition = find_partition(path, place) if path.is_block_device() else None
+    if partition:
+        yield str(partition)
+    else:
+        with attach_loop(path, place) as device:
+            yield device
 
 
 def _lvm(command: str, device: str, *arguments: str) -> str:

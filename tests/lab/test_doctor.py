@@ -47,6 +47,8 @@ def test_doctor_finds_what_was_damaged_on_a_running_host(lab: Lab) -> None:
     found = _examine(host, options="--repair")
     assert found["boot-env"]["repaired"]
     assert _find_wrong(found) == {}
+    # Looking at its own disk must not show LVM the same volume group twice.
+    assert "duplicate" not in host.run("journalctl -b -o cat").out
     host.measure()
 
 
