@@ -25,7 +25,7 @@ test: check ## Run everything: check, the quick tests, then the slow ones
 quick: setup ## Run the quick tests only
 	$(PYTEST) -m "not slow and not machine"
 
-machines: setup ## Run the tests that start guests, by QEMU and a real libvirtd (two minutes)
+machines: setup ## Run the tests that start guests, by QEMU and a real libvirtd (three minutes)
 	$(PYTEST) -m machine
 
 check: setup ## Check format, lint, types, GRUB scripts, import rules, generated files, links and licences

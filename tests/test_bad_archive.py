@@ -31,6 +31,8 @@ from tests.refusals import (
 )
 from tests.releases import Archive, digest_of, pack_archive, pack_tar
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("name", ["update-img.tar.zst", "update-img.tar.gz", "update-img.tar"])
 @pytest.mark.parametrize("kept", [0.0, 0.1, 0.5, 0.9, 0.99999])

@@ -25,6 +25,8 @@ from abctl.host.image import Filling, make_ext4_image
 from abctl.host.layouts import read_layout
 from tests.trees import DEEP, FILES, KERNEL, debugfs, list_image, make_tree, read_from
 
+pytestmark = pytest.mark.slow
+
 SCHEMA = Path(__file__).resolve().parents[1] / "schemas/images.schema.json"
 UUID = "5d6b9a52-7a53-4f1e-9c3e-0e5f2b8f7a10"
 COMMON = ("--layout", "guestos-small", "--version", "1.0.0", "--no-install-abctl")

@@ -62,6 +62,8 @@ from tests.refusals import EMPTIED, offer_from, with_manifest
 from tests.releases import Archive, Images, Release, build_release
 from tests.test_install import assert_on_trial
 
+pytestmark = pytest.mark.slow
+
 PATIENT = Fetching(stall_timeout=20, tries=3, first_pause=0.01)
 STEPS = (Step.SURVEY, Step.FETCH, Step.WRITE, Step.READ_BACK)
 

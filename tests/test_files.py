@@ -20,6 +20,8 @@ from abctl.host.block import ExtentVolume, size_of
 from abctl.host.files import find_file, read_file
 from tests.disks import flip, run
 
+pytestmark = pytest.mark.slow
+
 FAT_SIZES = {12: 2 * MIB, 16: 16 * MIB, 32: 40 * MIB}
 FAT_NAMES = st.text("abcXYZ019_-. ", min_size=1, max_size=30).map(lambda name: "n" + name.strip(". ") + "x")
 

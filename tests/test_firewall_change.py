@@ -28,6 +28,8 @@ from abctl.host.firewall_files import digest_of, find_prefix_files
 from abctl.host.firewall_revert import DetachedReverter, SystemdReverter, make_reverter
 from tests.firewalls import hostos, read_shipped
 
+pytestmark = pytest.mark.slow
+
 OLD = Wanted("old", make_objects(read_shipped("hostos").rules))
 NEW = Wanted("new", make_objects(hostos().rules))
 WIDE = Wanted("wide", make_objects(read_shipped("hostos-wide").rules))

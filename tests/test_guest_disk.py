@@ -21,6 +21,8 @@ from abctl.vm.surroundings import Booting
 from tests.disks import GUEST, copy_of, fingerprint, record_of
 from tests.lab.fat import remove_from
 
+pytestmark = pytest.mark.slow
+
 A, B = SlotName.A, SlotName.B
 ARMED = BootEnv(
     A,

@@ -1,7 +1,11 @@
 """A guest in QEMU, under a libvirt daemon of the tests' own: starts, crashes, power buttons and restarts."""
 
+import hashlib
 import json
 import os
+import pty
+import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,6 +20,7 @@ import pytest
 
 from abctl.core.bootenv import read_boot_env
 from abctl.core.guest_state import GuestState
+from abctl.core.slot import SlotName
 from abctl.host.disk import DiskGrubPartition, open_disk
 from abctl.host.guest_file import read_state
 from tests.disks import GUEST, copy_of
@@ -63,6 +68,17 @@ class Host:
 
     def play(self, what: str, more: str = "") -> None:
         """Describe a guest that does this."""
+        arguments = f"console=ttyS0 quiet panic=-1 play={what}"
+        boot = (
+            f'firmware = "bios"\nkernel = "{KERNEL}"\ninitrd = "{self.initramfs}"\narguments = "{arguments}"'
+        )
+        self._describe(boot, "128 MiB", more)
+
+    def start_from_disk(self) -> None:
+        """Describe a guest that firmware and the GRUB on its disk start."""
+        self._describe('firmware = "uefi"', "256 MiB")
+
+    def _describe(self, boot: str, memory: str, more: str = "") -> None:
         (self.root / "etc/guest.toml").write_text(
             f"""
             uri = "{self.daemon.uri}"
@@ -74,13 +90,10 @@ class Host:
             cores = 1
             threads = 1
             [memory]
-            size = "128 MiB"
+            size = "{memory}"
             hugepages = "never"
             [boot]
-            firmware = "bios"
-            kernel = "{KERNEL}"
-            initrd = "{self.initramfs}"
-            arguments = "console=ttyS0 quiet panic=-1 play={what}"
+            {boot}
             [disk]
             path = "{self.root}/disk.img"
             cache = "writethrough"
@@ -114,6 +127,21 @@ class Host:
             timeout=200,
             check=False,
         )
+
+    @contextmanager
+    def terminal(self, *words: str) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
+        """Run a command on a terminal, and yield the other end of it."""
+        ours, theirs = pty.openpty()
+        process = subprocess.Popen(
+            [*self._command, *words], env=self._environment, stdin=theirs, stdout=theirs, stderr=theirs
+        )
+        os.close(theirs)
+        try:
+            yield ours, process
+        finally:
+            process.kill()
+            process.wait()
+            os.close(ours)
 
     def status(self) -> dict[str, Any]:
         done = self.abctl("status", "--json")
@@ -196,6 +224,30 @@ def test_a_guest_that_never_gets_ready_is_told_of_and_left_for_its_console(host:
     assert "it did not say within 8 s that it is healthy; it said last: tiny guest: silent" in done.stderr
     assert host.status()["phase"] == "not_ready"
     assert "tiny guest: silent" in host.abctl("console", "--log", "5").stdout
+
+
+def test_a_terminal_is_connected_with_the_guests_console_and_let_go(host: Host) -> None:
+    host.play("shell")
+    assert host.abctl("start").returncode == 0
+    with host.terminal("console") as (terminal, process):
+        read_until(terminal, b"ends it.", _LIMIT)
+        # What is typed before the terminal is raw is thrown away, so it is typed again.
+        said = b""
+        while b"six by seven is 42" not in said:
+            assert len(said) < 2000, said
+            os.write(terminal, b"echo six by seven is $((6*7))\n")
+            said += read_until(terminal, b"is 42", 2.0)
+        os.write(terminal, b"\x1d")
+        assert process.wait(20) == 0
+    assert host.status()["phase"] == "ready"
+
+
+def read_until(terminal: int, word: bytes, seconds: float) -> bytes:
+    said, until = b"", time.monotonic() + seconds
+    while word not in said and time.monotonic() < until:
+        if select.select([terminal], [], [], 0.2)[0]:
+            said += os.read(terminal, 4096)
+    return said
 
 
 def test_the_service_outlasts_crashes_kills_restarts_of_libvirt_and_its_own_end(host: Host) -> None:
@@ -294,3 +346,51 @@ def test_a_release_is_installed_in_the_guest_tried_and_kept(host: Host, archive:
     env = read_boot_env(DiskGrubPartition(open_disk(image)).read()).env
     assert env is not None
     assert (env.primary, env.trial) == ("B", None)
+
+
+def test_a_release_that_does_not_get_healthy_is_left_by_the_guests_own_grub(host: Host) -> None:
+    # Firmware, shim, GRUB and its scripts are those of a real guest.
+    first, second = (make_system(host, *words) for words in (("1.0.0", "ready"), ("2.0.0", "failure")))
+    (host.root / "disk.img").unlink()
+    run_abctl(
+        "disk", "create", host.root / "disk.img", "--layout", GUEST, "--efi", "--quiet", "--release", *first
+    )
+    (host.root / "etc/config.toml").write_text('[unsigned]\nallow = "admin"\n')
+    host.start_from_disk()
+    with host.service():
+        assert host.ready().slot_set == "A"
+        done = host.abctl("upgrade", *second, "--progress", "none")
+        assert done.returncode == 76, done.stderr
+        assert "2.0.0 did not get healthy, and guestos runs slot set A (1.0.0) again" in done.stderr
+        report = host.status()
+        assert (report["slot_set"], report["on_trial"]) == ("A", False)
+    env = read_boot_env(DiskGrubPartition(open_disk(host.root / "disk.img")).read()).env
+    assert env is not None
+    assert (env.primary, env.trial, env[SlotName.B].state) == ("A", None, "bad")
+    assert [
+        log
+        for log in host.root.glob("serial-*.log")
+        if "GUESTOS BOOT FAILURE" in log.read_text(errors="replace")
+    ]
+
+
+def make_system(host: Host, version: str, play: str) -> tuple[str, str, str]:
+    """Return a release as words for abctl: a tiny guest that does ``play``, started by its own kernel."""
+    tree, made = host.root / f"tree-{version}", host.root / version
+    (tree / "boot").mkdir(parents=True)
+    shutil.copy(KERNEL, tree / "boot/vmlinuz-1")
+    shutil.copy(host.initramfs, tree / "boot/initrd.img-1")
+    arguments = f"console=ttyS0 quiet play={play}"
+    run_abctl(
+        "build", "image", "--tree", tree, "--no-install-abctl", "--kernel-arguments", arguments, "--quiet",
+        "--version", version, "--layout", GUEST, "--output", made,
+    )  # fmt: skip
+    digest = hashlib.sha256((made / "release/manifest.json").read_bytes()).hexdigest()
+    return str(made / "release"), "--sha256", digest
+
+
+def run_abctl(*words: str | Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "abctl", *words], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr

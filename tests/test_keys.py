@@ -29,6 +29,8 @@ from abctl.errors import BadKey
 from tests.repositories import DAY, NOON, Key, Keys, client, make_repository, make_tiny_release
 from tests.test_publish import Ran, run
 
+pytestmark = pytest.mark.slow
+
 ABCTL = Path(sys.executable).with_name("abctl")
 NAMES = ("root-1", "root-2", "root-3", "root-4", "targets-1", "targets-2", "online-1", "online-2")
 

@@ -44,6 +44,8 @@ from tests.repositories import (
     make_tiny_release,
 )
 
+pytestmark = pytest.mark.slow
+
 DAY_TEXT = "2027-01-15"
 
 

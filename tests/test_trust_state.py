@@ -14,6 +14,8 @@ from abctl.errors import WriteFailed
 from abctl.update.memory import ConfigTrust
 from tests.hostile_repository import Attacker, Host, make_guest_repository, make_host
 
+pytestmark = pytest.mark.slow
+
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
 states = st.builds(
     TrustState,

@@ -11,6 +11,8 @@ from abctl.core.slot import SlotName
 from abctl.core.units import MIB
 from tests.host_files import SCRIPTS, Stage
 
+pytestmark = pytest.mark.slow
+
 A = SlotName.A
 SIZE = 24 * MIB
 TRIAL, PRIMARY, MENU = (f"dfinity.system=A abctl.why={why}" for why in ("trial", "primary", "menu"))

@@ -31,6 +31,7 @@ case $play in
     ready) echo "GUESTOS BOOT SUCCESS"; obey ;;
     failure) echo "GUESTOS BOOT FAILURE"; obey ;;
     deaf) echo "GUESTOS BOOT SUCCESS"; while :; do sleep 60; done ;;
+    shell) echo "GUESTOS BOOT SUCCESS"; sh ;;
     crash) echo c >/proc/sysrq-trigger ;;
     reboot) echo "GUESTOS BOOT SUCCESS"; sleep 1; reboot -f ;;
     *) obey ;;
