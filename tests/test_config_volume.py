@@ -1,6 +1,7 @@
 """The config volume as the doctor looks at it, mounted and from outside: what fills it, and its settings."""
 
 import json
+import os
 import random
 from pathlib import Path
 
@@ -187,3 +188,11 @@ def test_those_of_a_disk_are_read_and_restored_from_outside(tmp_path: Path) -> N
     with disk.open_volume(home) as opened_volume:
         assert read_file(opened_volume, DAMAGED_PATH, KIB) == DAMAGED
         assert read_file(opened_volume, PATH, KIB) == SOUND
+
+
+def test_settings_that_are_a_pipe_are_told_and_not_waited_for(host: FakeHost) -> None:
+    settings = put(host, PATH, SOUND)
+    settings.unlink()
+    os.mkfifo(settings)
+    (said,) = LiveConfigVolume(host.paths).settings_problems()
+    assert "cannot be used" in said

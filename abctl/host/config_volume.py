@@ -20,6 +20,7 @@ from abctl.host.ext4_put import put_files
 from abctl.host.ext4_space import read_space
 from abctl.host.files import read_file
 from abctl.host.live import LivePaths
+from abctl.host.small_files import read_if_there
 
 if TYPE_CHECKING:
     from abctl.host.settings_file import Read
@@ -59,9 +60,7 @@ class LiveConfigVolume:
 
     def _read(self, path: str) -> bytes | None:
         try:
-            return (self._folder / path).read_bytes()[: SIZE_MAX + 1]
-        except FileNotFoundError:
-            return None
+            return read_if_there(self._folder / path, SIZE_MAX + 1)
         except OSError:
             return b""  # which is no settings either
 
@@ -129,9 +128,11 @@ class DiskConfigVolume:
         return choose_settings(read, Path("/", PATH), Path("/", GOOD_PATH))
 
     def restore_settings(self) -> None:
-        """Write the settings anew from the last good copy; raise InUse or WriteFailed."""
-        damaged = self._read(PATH)
-        files = {PATH: self._read(GOOD_PATH) or b""}
+        """Write the settings anew where the last good copy counts instead; raise InUse or WriteFailed."""
+        damaged, good = self._read(PATH), self._read(GOOD_PATH)
+        if good is None or not self.settings().is_copy:
+            return
+        files = {PATH: good}
         if damaged is not None:
             files[DAMAGED_PATH] = damaged
         put_on_config_volume(self._disk, files, [path for path in files if self._read(path) is not None])

@@ -15,6 +15,7 @@ from abctl.host.live import LivePaths
 from abctl.host.lock import wait_for_lock
 from abctl.host.mounts import MountTable
 from abctl.host.replace import replace_file
+from abctl.host.small_files import read_if_there
 
 log = logging.getLogger(__name__)
 
@@ -174,10 +175,5 @@ def _read(path: Path) -> Document | None:
 
 
 def _read_bytes(path: Path) -> bytes | None:
-    """Return the bytes of a file, at most a few more than settings may have; raise OSError."""
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except FileNotFoundError:
-        return None
-    with os.fdopen(fd, "rb") as file:
-        return file.read(SIZE_MAX + 1)
+    """Return the bytes of a file, one more than settings may have at most; raise OSError."""
+    return read_if_there(path, SIZE_MAX + 1)

@@ -1,5 +1,6 @@
 """Small files: what the kernel says in /proc and /sys, and what an admin has written."""
 
+import os
 from pathlib import Path
 
 from abctl.errors import AbctlError
@@ -12,6 +13,19 @@ def read_small(path: Path, limit: int = -1) -> str:
             return file.read(limit).strip()
     except OSError:
         return ""
+
+
+def read_if_there(path: Path, limit: int) -> bytes | None:
+    """Return the first ``limit`` bytes of a file, None where there is none; raise OSError.
+
+    For what others may have put there: a link is not followed, and nothing is waited for.
+    """
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except FileNotFoundError:
+        return None
+    with os.fdopen(fd, "rb") as file:
+        return file.read(limit)
 
 
 def read_bounded(path: Path, limit: int, failure: type[AbctlError]) -> bytes:
