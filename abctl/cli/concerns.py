@@ -10,7 +10,7 @@ from abctl.core.advice import Prompt
 from abctl.core.clock import judge_clock
 from abctl.core.machine import Host
 from abctl.core.signed_dates import read_dates, say_expired
-from abctl.core.space import say_shortage
+from abctl.core.space import is_short, say_shortage
 from abctl.core.trust_state import TrustState
 from abctl.errors import AbctlError
 
@@ -52,11 +52,11 @@ def _find_on_config_volume(machine: Machine, prompt: Prompt) -> Iterator[Concern
         repair = Advice(sentence="see what mends the settings", command=prompt.command("doctor"))
         yield from (Concern(text, repair) for text in problems)
         # On a running host a health check says it.
-        if prompt.disk and say_shortage(machine.config.space()):
+        if prompt.disk and is_short(space := machine.config.space()):
             foreign = machine.config.foreign()
-            shortage = say_shortage(machine.config.space(), foreign) or ""
             command = foreign.command if foreign else None
-            yield Concern(shortage, Advice(sentence="make room on the config volume", command=command))
+            make_room = Advice(sentence="make room on the config volume", command=command)
+            yield Concern(say_shortage(space, foreign), make_room)
     except AbctlError as error:
         yield Concern(str(error))
 

@@ -14,6 +14,7 @@ from abctl.core.doctor_disk import (
 )
 from abctl.core.newest import find_newest
 from abctl.core.slot import Slot
+from abctl.core.space import is_short
 
 
 def _show_differences(patient: Patient) -> str:
@@ -55,13 +56,10 @@ def look_at_snapshots(patient: Patient) -> Finding:
 
 def look_at_room(patient: Patient) -> Finding:
     """Would the next upgrade find room?"""
-    newest, env = (
-        find_newest(patient.machine.trust.read(), patient.machine.layout.name),
-        patient.observed.host.env,
-    )
-    rooms = {}
+    newest = find_newest(patient.machine.trust.read(), patient.machine.layout.name)
+    target, rooms = patient.observed.host.env.primary.other, {}
     for part in newest.sizes if newest else ():
-        slot = Slot(env.primary.other, part)
+        slot = Slot(target, part)
         with patient.machine.ports.slots.open_for_reading(slot) as volume:
             rooms[slot] = volume.size
     return judge_room(newest, rooms)
@@ -85,7 +83,9 @@ def look_at_kept(patient: Patient) -> Finding:
 def look_at_space(patient: Patient) -> Finding:
     volume, command = patient.machine.config, patient.prompt.on_host("du -xah /boot/config | sort -h | tail")
     assert volume is not None
-    return judge_space(volume.space(), volume.foreign(), command)
+    space = volume.space()
+    # What fills it takes a walk over all that it holds.
+    return judge_space(space, volume.foreign() if is_short(space) else None, command)
 
 
 def look_at_settings(patient: Patient) -> Finding:

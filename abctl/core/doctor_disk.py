@@ -10,7 +10,7 @@ from abctl.core.holder import Holder
 from abctl.core.layout import Layout, LogicalVolume
 from abctl.core.newest import Newest
 from abctl.core.slot import Slot
-from abctl.core.space import Foreign, Space, say_shortage
+from abctl.core.space import Foreign, Space, is_short, say_shortage
 from abctl.core.units import format_size
 
 _FULL = 80.0  # per cent of a snapshot or pool, from where on it is time to do something
@@ -161,9 +161,9 @@ def judge_space(space: Space, foreign: Foreign | None, command: str | None) -> F
 
     ``foreign`` is what takes most room of all that is not abctl's, ``command`` what shows more.
     """
-    shortage = say_shortage(space, foreign)
-    if shortage:
-        return Finding(Verdict.WARNING, shortage, foreign.command if foreign else command)
+    if is_short(space):
+        sentence = say_shortage(space, foreign)
+        return Finding(Verdict.WARNING, sentence, foreign.command if foreign else command)
     return ok(f"{format_size(space.f_bavail * space.f_frsize)} are free on the config volume")
 
 

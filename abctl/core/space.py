@@ -30,11 +30,14 @@ class Foreign:
     command: str | None = None
 
 
-def say_shortage(space: Space, foreign: Foreign | None = None) -> str | None:
-    """Return a sentence where the config volume is as good as full."""
+def is_short(space: Space) -> bool:
+    """Whether the config volume is as good as full."""
+    return space.f_bavail < space.f_blocks * _LEAST_FREE
+
+
+def say_shortage(space: Space, foreign: Foreign | None = None) -> str:
+    """Return a sentence for a config volume that is; ``foreign`` takes most of it, where somebody looked."""
     total, free = space.f_blocks * space.f_frsize, space.f_bavail * space.f_frsize
-    if free >= total * _LEAST_FREE:
-        return None
     most = f"; {foreign.path} takes {format_size(foreign.size)} of it" if foreign else ""
     return (
         f"the config volume is full: {format_size(free)} of {format_size(total)} are free; remove what is "
