@@ -9,7 +9,7 @@ from pathlib import Path
 
 from abctl.core.bootenv import BLOCK_SIZE, OLDER_BLOCK_SIZE, Copy, EnvFiles, Origin, Why
 from abctl.core.envblock import make_block, parse_block, save_value
-from abctl.core.grub import choose_copy, count_boot, next_boot, save_in_copies
+from abctl.core.grub import COPIES_OF, choose_copy, count_boot, next_boot, save_in_copies
 from abctl.core.slot import SlotName
 from abctl.core.units import KIB, MIB
 from abctl.errors import ToolFailed
@@ -27,13 +27,6 @@ from abctl.host.grub_emu import (
 
 Kernels = Mapping[SlotName, bool]
 BOTH_KERNELS: Kernels = {SlotName.A: True, SlotName.B: True}
-COPIES_OF = {
-    Origin.FIRST: (Copy.FIRST,),
-    Origin.SECOND: (Copy.SECOND,),
-    Origin.BOTH: (Copy.FIRST, Copy.SECOND),
-    Origin.OLDER: (Copy.OLDER,),
-    Origin.NONE: (),
-}
 
 
 @dataclass(frozen=True, slots=True)

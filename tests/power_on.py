@@ -12,6 +12,7 @@ from pathlib import Path
 
 from abctl.cli.wiring import machine_of
 from abctl.core.bootenv import Why
+from abctl.core.command_line import parse_command_line
 from abctl.core.evidence import Stage
 from abctl.core.health import CheckResult, judge
 from abctl.core.marks import LINE_SIZE
@@ -35,7 +36,7 @@ def power_on(image: Path) -> str:
     host = VirtualHost(image)
     boot = host.power_on()
     ports = _ports_of(image, boot)
-    _leave_mark(ports, boot)
+    _leave_mark(ports)
     settle(ports)
     come_up(ports)
     check = _check_health(host)
@@ -50,28 +51,18 @@ def power_on(image: Path) -> str:
 def _ports_of(image: Path, boot: Boot) -> Ports:
     """Return the disk as what runs from it sees it, with what GRUB told the kernel."""
     ports = machine_of(open_disk(image), boot.slot_set).ports
-    words = _words_of(boot)
-    left = words.get("abctl.attempts", "")
-    running = replace(
-        ports.running,
-        why=boot.why,
-        generation=int(words["abctl.generation"]),
-        attempts=int(left) if left else None,
-    )
+    word = parse_command_line(boot.command_line)
+    running = replace(ports.running, why=word.why, generation=word.generation, attempts=word.attempts)
     return replace(ports, running=running)
 
 
-def _words_of(boot: Boot) -> dict[str, str]:
-    return {name: value for name, _, value in (word.partition("=") for word in boot.command_line.split())}
-
-
-def _leave_mark(ports: Ports, boot: Boot) -> None:
+def _leave_mark(ports: Ports) -> None:
     """Do what the initramfs of a trial does."""
-    if boot.why is Why.TRIAL and ports.marks is not None:
-        words = _words_of(boot)
-        line = f"{words['abctl.generation']} {words['abctl.attempts']} kernel"
-        offset = int(words["abctl.attempts"]) * LINE_SIZE
-        ports.marks.overwrite(offset, line.encode().ljust(LINE_SIZE - 1) + b"\n")
+    running = ports.running
+    if running.why is Why.TRIAL and ports.marks is not None:
+        assert running.attempts is not None
+        line = f"{running.generation} {running.attempts} kernel"
+        ports.marks.overwrite(running.attempts * LINE_SIZE, line.encode().ljust(LINE_SIZE - 1) + b"\n")
 
 
 def _check_health(host: VirtualHost) -> CheckResult:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from importlib.metadata import Distribution, distribution
 from pathlib import Path
 
-from abctl.build.dependencies import find_dependencies
+from abctl.build.dependencies import find_dependencies, normal_name, requirements_of
 from tests.generated import write_or_check
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -108,8 +108,7 @@ def make_sbom() -> str:
 
 def _list_needed(package: Distribution, locked: Mapping[str, Locked]) -> list[str]:
     """Return which locked packages this one asks for itself, without its extras."""
-    asked = (text for text in package.requires or () if "extra ==" not in text)
-    names = {re.sub(r"[-_.]+", "-", re.split(r"[^\w.-]", text, maxsplit=1)[0]).lower() for text in asked}
+    names = {normal_name(name) for name, _, _ in requirements_of(package)}
     return sorted(names & locked.keys())
 
 
@@ -133,7 +132,7 @@ def _describe(item: Locked) -> dict[str, object]:
 def list_installed() -> dict[str, str]:
     """Return the versions of what an image of abctl would contain, without abctl itself."""
     return {
-        re.sub(r"[-_.]+", "-", package.name).lower(): package.version
+        normal_name(package.name): package.version
         for package in find_dependencies()
         if package.name != "abctl"
     }

@@ -1,6 +1,5 @@
 """A guest in QEMU, under a libvirt daemon of the tests' own: starts, crashes, power buttons and restarts."""
 
-import hashlib
 import json
 import os
 import pty
@@ -23,9 +22,10 @@ from abctl.core.guest_state import GuestState
 from abctl.core.slot import SlotName
 from abctl.host.disk import DiskGrubPartition, open_disk
 from abctl.host.guest_file import read_state
-from tests.disks import GUEST, copy_of
+from tests.disks import GUEST, copy_of, run
 from tests.libvirt_daemon import LibvirtDaemon
-from tests.releases import Archive
+from tests.releases import Archive, digest_of
+from tests.test_cli import ABCTL
 from tests.tiny_guest import KERNEL, make_initramfs
 
 pytestmark = pytest.mark.machine
@@ -352,9 +352,10 @@ def test_a_release_that_does_not_get_healthy_is_left_by_the_guests_own_grub(host
     # Firmware, shim, GRUB and its scripts are those of a real guest.
     first, second = (make_system(host, *words) for words in (("1.0.0", "ready"), ("2.0.0", "failure")))
     (host.root / "disk.img").unlink()
-    run_abctl(
-        "disk", "create", host.root / "disk.img", "--layout", GUEST, "--efi", "--quiet", "--release", *first
-    )
+    run(
+        ABCTL, "disk", "create", host.root / "disk.img",
+        "--layout", GUEST, "--efi", "--quiet", "--release", *first,
+    )  # fmt: skip
     (host.root / "etc/config.toml").write_text('[unsigned]\nallow = "admin"\n')
     host.start_from_disk()
     with host.service():
@@ -381,16 +382,9 @@ def make_system(host: Host, version: str, play: str) -> tuple[str, str, str]:
     shutil.copy(KERNEL, tree / "boot/vmlinuz-1")
     shutil.copy(host.initramfs, tree / "boot/initrd.img-1")
     arguments = f"console=ttyS0 quiet play={play}"
-    run_abctl(
+    run(
+        ABCTL,
         "build", "image", "--tree", tree, "--no-install-abctl", "--kernel-arguments", arguments, "--quiet",
         "--version", version, "--layout", GUEST, "--output", made,
     )  # fmt: skip
-    digest = hashlib.sha256((made / "release/manifest.json").read_bytes()).hexdigest()
-    return str(made / "release"), "--sha256", digest
-
-
-def run_abctl(*words: str | Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "abctl", *words], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
+    return str(made / "release"), "--sha256", digest_of(made / "release/manifest.json")

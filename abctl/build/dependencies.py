@@ -28,22 +28,26 @@ def find_dependencies(name: str = "abctl") -> tuple[Distribution, ...]:
         seen.add(wanted)
         package, extras, is_needed = wanted
         try:
-            found[_normal(package)] = own = distribution(package)
+            found[normal_name(package)] = own = distribution(package)
         except PackageNotFoundError as error:
             if is_needed:
                 raise BadTree(
                     f"the Python package {package} is not installed: install abctl again"
                 ) from error
             continue
-        waiting += _requirements_of(own, extras)
+        waiting += requirements_of(own, extras)
     return tuple(found[key] for key in sorted(found))
 
 
-def _normal(name: str) -> str:
+def normal_name(name: str) -> str:
+    """Return a package's name as indexes compare it."""
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def _requirements_of(own: Distribution, extras: frozenset[str]) -> Iterator[tuple[str, frozenset[str], bool]]:
+def requirements_of(
+    own: Distribution, extras: frozenset[str] = frozenset()
+) -> Iterator[tuple[str, frozenset[str], bool]]:
+    """Yield what a package asks for: a name, its extras, and whether it is needed everywhere."""
     for text in own.requires or ():
         match = _REQUIREMENT.fullmatch(text)
         if match is None:

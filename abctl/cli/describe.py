@@ -1,10 +1,12 @@
 """Make the reports of the host's state from core values. Nothing here looks at a host."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
 from abctl.cli.describe_evidence import describe_checks, describe_trial
 from abctl.cli.report import (
+    Advice,
     BootEnvReport,
     BootReport,
     EntryReport,
@@ -19,6 +21,7 @@ from abctl.cli.report import (
     TrialReport,
 )
 from abctl.cli.sentences import (
+    OTHER_SCRIPTS,
     find_outcome_entry,
     name_slot_set,
     plural,
@@ -41,11 +44,16 @@ from abctl.core.settling import find_ended_trial
 from abctl.core.slot import SlotName
 
 if TYPE_CHECKING:
+    from abctl.cli.concerns import Concern
     from abctl.host.grub_emu import PoweredOn
 
 
 def describe_status(
-    scene: Scene, *, layout: str, warnings: Iterable[str] = (), last_trial: TrialEvidence | None = None
+    scene: Scene,
+    *,
+    layout: str,
+    concerns: Sequence["Concern"] = (),
+    last_trial: TrialEvidence | None = None,
 ) -> StatusReport:
     """Return how a host stands."""
     host, reading = scene.host, scene.reading
@@ -62,16 +70,30 @@ def describe_status(
         primary=host.env.primary,
         trial=_describe_trial(host, reading.origin),
         slot_sets={name: _describe_slot_set(host, name, reading.origin) for name in SlotName},
-        next_boot=describe_next_boot(host, scene.files, scene.contents),
+        next_boot=_describe_next_boot(scene),
         last_upgrade=_describe_last_upgrade(host),
         last_trial=describe_trial(last_trial, few=True) if last_trial else None,
         health=describe_checks(scene.health),
         refused=describe_refusals(host.env, host.record),
         boot_env=_describe_boot_env(host, reading),
         damage=() if scene.is_older_system else reading.damage,
-        warnings=tuple(warnings),
-        advice=finding.advice,
+        warnings=tuple(concern.sentence for concern in concerns),
+        advice=_gather_advice(scene, finding.advice, concerns),
     )
+
+
+def _describe_next_boot(scene: Scene) -> NextBootReport:
+    boot = describe_next_boot(scene.host, scene.files, scene.contents)
+    return replace(boot, sentence=OTHER_SCRIPTS) if scene.has_other_scripts else boot
+
+
+def _gather_advice(
+    scene: Scene, advice: tuple[Advice, ...], concerns: Sequence["Concern"]
+) -> tuple[Advice, ...]:
+    if scene.host.running.disagreement:
+        return advice  # nothing is changed from a mixed system, so nothing else is advised
+    more = (concern.advice for concern in concerns if concern.advice)
+    return tuple(dict.fromkeys((*advice, *more)))
 
 
 def _describe_boot_env(host: Host, reading: Reading) -> BootEnvReport:

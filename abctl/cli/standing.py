@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 
 from abctl.cli.concerns import find_concerns
@@ -10,11 +9,10 @@ from abctl.cli.describe import describe_status
 from abctl.cli.describe_evidence import find_last_trial
 from abctl.cli.motd import make_motd
 from abctl.cli.report import StatusReport
-from abctl.cli.sentences import OTHER_SCRIPTS
 from abctl.cli.verdict import Scene
 from abctl.cli.wiring import Machine
 from abctl.core.advice import Prompt
-from abctl.core.bootenv import BLOCK_SIZE, OLDER_BLOCK_SIZE, Copy
+from abctl.core.bootenv import Copy
 from abctl.core.contents import Contents
 from abctl.core.evidence import Evidence
 from abctl.core.health import CheckResult, Verdict
@@ -47,18 +45,12 @@ def report_status(machine: Machine, disk: str | None = None, prompt: Prompt | No
         has_wrong_sizes=not observed.reading.in_step and _has_wrong_sizes(machine),
     )
     concerns = tuple(find_concerns(machine, observed.host, machine.trust.read(), scene.prompt))
-    report = describe_status(
+    return describe_status(
         scene,
         layout=machine.layout.name,
-        warnings=tuple(concern.sentence for concern in concerns),
+        concerns=concerns,
         last_trial=find_last_trial(observed.host, evidence, gather(ports, observed.host)),
     )
-    if scene.has_other_scripts:
-        report = replace(report, next_boot=replace(report.next_boot, sentence=OTHER_SCRIPTS))
-    if report.mixed:
-        return report  # nothing is changed from a mixed system, so nothing else is advised
-    advice = (*report.advice, *(concern.advice for concern in concerns if concern.advice))
-    return replace(report, advice=tuple(dict.fromkeys(advice)))
 
 
 def look_into_slot_sets(machine: Machine) -> Mapping[SlotName, Contents]:
@@ -98,13 +90,12 @@ def _find_lost_scripts(machine: Machine) -> tuple[str, ...] | None:
 
 def _has_wrong_sizes(machine: Machine) -> bool:
     """Whether a copy of the boot environment that is there cannot be overwritten as it has to be."""
-    sizes = {Copy.FIRST: BLOCK_SIZE, Copy.SECOND: BLOCK_SIZE, Copy.OLDER: OLDER_BLOCK_SIZE}
     try:
         files = machine.grub_files()
         found = {copy: files.read(copy.value) for copy in Copy}
     except AbctlError:
         return False
-    return any(content is not None and len(content) != sizes[copy] for copy, content in found.items())
+    return any(content is not None and len(content) != copy.block_size for copy, content in found.items())
 
 
 def _find_holder(disk: str | None) -> Holder | None:

@@ -21,6 +21,11 @@ class Copy(StrEnum):
     SECOND = "env2/grubenv"
     OLDER = "grubenv"
 
+    @property
+    def block_size(self) -> int:
+        """How many bytes it has."""
+        return OLDER_BLOCK_SIZE if self is Copy.OLDER else BLOCK_SIZE
+
 
 class Origin(StrEnum):
     """Which file the state in use came from."""

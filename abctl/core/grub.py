@@ -11,7 +11,7 @@ from abctl.core.bootstate import UNSETTLED_MAX, Copy, EnvFiles, Origin, SlotStat
 from abctl.core.envblock import parse_block, parse_number, save_value
 from abctl.core.slot import SlotName
 
-_COPIES_OF = {
+COPIES_OF = {
     Origin.FIRST: (Copy.FIRST,),
     Origin.SECOND: (Copy.SECOND,),
     Origin.BOTH: (Copy.FIRST, Copy.SECOND),
@@ -76,7 +76,7 @@ def save_in_copies(
 ) -> tuple[EnvFiles, bool]:
     """Return ``files`` after GRUB's ``save_env``, and whether a copy took the value and gives it back."""
     saved = False
-    for copy in _COPIES_OF[origin]:
+    for copy in COPIES_OF[origin]:
         block = None if copy in unwritable else save_value(files[copy], name, value)
         if block is not None:
             files = files.with_copy(copy, block)

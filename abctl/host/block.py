@@ -12,6 +12,7 @@ from pathlib import Path
 from abctl.core.found import SECTOR, Extent
 from abctl.core.units import MIB
 from abctl.errors import DiskUnusable, WriteFailed
+from abctl.host.small_files import read_small
 
 _BLOCK = 4096  # what direct I/O and zeroing align to; a multiple of every sector size
 _ZEROS = bytes(MIB)
@@ -226,11 +227,15 @@ def size_of(path: Path) -> int:
 
 def find_partition(disk: Path, place: Extent, system: Path = Path("/sys")) -> Path | None:
     """Return the kernel's device of the partition that is exactly ``place`` of ``disk``; None for none."""
-    for start in (system / "class/block" / disk.resolve().name).glob("*/start"):
-        found = Extent(*(int((start.parent / name).read_text()) * SECTOR for name in ("start", "size")))
-        if found == place:
-            return Path("/dev", start.parent.name)
-    return None
+    parts = list_partitions(system / "class/block" / disk.resolve().name)
+    return next((Path("/dev", name) for name, found in parts if found == place), None)
+
+
+def list_partitions(disk: Path) -> Iterator[tuple[str, Extent]]:
+    """Yield the partitions of a disk by its folder in /sys: the kernel's name, and the place on the disk."""
+    for start in disk.glob("*/start"):
+        sectors = (int(read_small(start.parent / name) or 0) for name in ("start", "size"))
+        yield start.parent.name, Extent(*(count * SECTOR for count in sectors))
 
 
 def overwrite_in_place(file: ExtentVolume, offset: int, data: bytes) -> None:

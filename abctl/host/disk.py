@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from abctl.core.bootenv import BLOCK_SIZE, OLDER_BLOCK_SIZE, Copy, EnvFiles
+from abctl.core.bootenv import Copy, EnvFiles
 from abctl.core.compare import Difference, find_differences
 from abctl.core.found import Extent, Group, PartitionTable
 from abctl.core.layout import Layout, LogicalVolume, Partition, Role
@@ -157,7 +157,7 @@ class DiskGrubPartition:
     def _read(self, copy: Copy) -> bytes | None:
         try:
             with self._disk.open_file(Role.GRUB, copy.value) as file:
-                return file.read(0, min(file.size, OLDER_BLOCK_SIZE if copy is Copy.OLDER else BLOCK_SIZE))
+                return file.read(0, min(file.size, copy.block_size))
         except AbctlError as error:
             log.info("%s", error)
             return None

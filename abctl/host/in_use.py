@@ -11,6 +11,7 @@ from pathlib import Path
 
 from abctl.core.found import SECTOR, Extent
 from abctl.errors import InUse
+from abctl.host.block import list_partitions
 from abctl.host.mounts import read_mounts
 
 _SYS_BLOCK = Path("/sys/class/block")
@@ -74,9 +75,8 @@ def _shown_by(path: Path) -> Iterator[_Device]:
 
 def _with_parts(device: _Device) -> Iterator[_Device]:
     yield device
-    for start in device.folder.glob("*/start"):
-        offset = device.place.offset + int(_read(start)) * SECTOR
-        yield _Device(start.parent.name, Extent(offset, _size(start.parent)))
+    for name, place in list_partitions(device.folder):
+        yield _Device(name, Extent(device.place.offset + place.offset, place.length))
 
 
 def _has_parts(device: _Device) -> bool:

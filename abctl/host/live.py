@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from abctl.core.bootenv import BLOCK_SIZE, OLDER_BLOCK_SIZE, Copy, EnvFiles
+from abctl.core.bootenv import OLDER_BLOCK_SIZE, Copy, EnvFiles
 from abctl.core.command_line import GrubsWord, parse_command_line
 from abctl.core.events import Running
 from abctl.core.found import Extent
@@ -207,7 +207,7 @@ class LiveGrubPartition:
 
     def overwrite(self, copy: Copy, block: bytes) -> None:
         path = self._path_of(copy)
-        size = _allocate(path, OLDER_BLOCK_SIZE if copy is Copy.OLDER else BLOCK_SIZE, b"#")
+        size = _allocate(path, copy.block_size, b"#")
         # GRUB wants the fill to go to the end of the file, whatever its size.
         _overwrite(path, 0, block.ljust(size, b"#"), str(copy))
 
