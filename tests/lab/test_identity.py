@@ -27,6 +27,7 @@ _SETTINGS = {
     "ipv6_prefix": "2602:ffe4:801:17::/64",
     "field_of_tomorrow": "kept",
 }
+_ADDRESS = "inet6 2602:ffe4:801:17:6800:f8ff:fe87:a48a/64"
 _PATIENCE = 8.0  # seconds for an answer; what is dropped never comes
 _FOR = 30  # seconds until rules that nobody confirms are taken back
 
@@ -81,6 +82,7 @@ def _assert_is_itself(host: Machine, machine_id: str) -> None:
     assert host.run("cat /etc/hostname").out.strip() == "host-70b5e8e825de"
     assert host.run("cat /etc/machine-id").out == machine_id
     assert "link/ether 6a:00:f8:87:a4:8a" in host.run("ip link show br6").out
+    host.wait_for(lambda: _ADDRESS in host.run("ip -6 address show br6").out, 60, "br6 has its address")
     users = host.run("getent passwd backup readonly admin node_exporter").check().out.splitlines()
     assert [line.split(":")[5:] for line in users] == [
         ["/var/lib/backup", "/bin/bash"],
