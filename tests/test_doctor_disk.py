@@ -310,6 +310,24 @@ def test_a_primary_without_a_kernel_gives_way_and_gets_a_release_again(host: Hos
     assert_sound(host)
 
 
+def test_where_both_slot_sets_lost_their_kernels_the_newest_release_is_installed_once_more(
+    host: Host,
+) -> None:
+    succeed(host, "upgrade")
+    assert power_on(host) is A
+    succeed(host, "confirm")
+    for volume in ("A_boot", "B_boot"):
+        debugfs(host, volume, "rm /vmlinuz")
+    status = report(host, "status")
+    assert "nothing boots" in status["headline"]
+    (advised,) = [item["command"] for item in status["advice"] if "upgrade" in item["command"]]
+    follow(host, advised)
+    assert power_on(host) is B
+    succeed(host, "confirm")
+    assert host.version() == "3"
+    assert report(host, "status")["verdict"] == "attention"  # A has no kernel still
+
+
 def test_a_kernel_whose_end_cannot_be_read_is_none_to_grub(host: Host) -> None:
     """The name and the first bytes are there; abctl's own look sees nothing of it."""
     with device_of(host.image, "A_boot") as device:

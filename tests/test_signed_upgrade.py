@@ -373,11 +373,26 @@ def test_what_is_not_in_the_way_is_not_said_to_be_overridden(host: Host) -> None
     assert host.warnings() == ""
 
 
-@pytest.mark.parametrize("reason", ["same", "refused", "everything"])
+def test_the_same_release_is_written_into_the_other_slot_set_once_more_where_an_admin_says_so(
+    host: Host, repo: Publisher
+) -> None:
+    upgrade(host)
+    said, before = host.abctl("upgrade", "2.0.0"), host.body()
+    assert_refused(host, said, before, NOTHING_TO_DO, "slot set B has it already", "--override same")
+    assert host.abctl("upgrade", "--override", "same").code == 0
+    assert host.history()[-1] == "2.0.0 was installed in slot set A"
+    assert host.warnings() == ""
+    host.confirm()
+    repo.publish("2.0.1")
+    assert host.abctl("upgrade", "--override", "same").code == 0
+    assert host.history()[-1] == "2.0.1 was installed in slot set B"
+
+
+@pytest.mark.parametrize("reason", ["refused", "everything"])
 def test_nothing_else_can_be_overridden(host: Host, reason: str) -> None:
     said = host.abctl("upgrade", "--override", reason)
     assert said.code == 2
-    assert "downgrade, floor, stepping-stone, layout, wave, recalled" in said.err
+    assert "downgrade, floor, stepping-stone, layout, wave, recalled, same" in said.err
 
 
 # --- recalled and refused ---------------------------------------------------------------------------

@@ -89,7 +89,10 @@ class Signed:
             on_progress(Remark(findings.clock))
         item = self._find(findings) if self.wanted else _find_newest(findings)
         version = item.terms.version
-        overridden = ", ".join(objection.reason for objection in item.overridden)
+        # To have what runs installed once more is nothing that an admin has to be warned of later.
+        overridden = ", ".join(
+            objection.reason for objection in item.overridden if objection.reason is not Reason.SAME
+        )
         return Picked(
             repository.offers(findings, version),
             f"{version} from {findings.place}",
@@ -121,7 +124,7 @@ class Signed:
 
 def _say_override(reasons: set[Reason]) -> str:
     """Return what an admin may type, where all that stands may be overridden."""
-    if reasons & {Reason.SAME, Reason.REFUSED}:
+    if Reason.REFUSED in reasons:
         return ""
     return f"; to take it all the same: {' '.join(f'--override {reason}' for reason in sorted(reasons))}"
 

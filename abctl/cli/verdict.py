@@ -28,6 +28,7 @@ from abctl.core.slot import SlotName
 from abctl.core.units import Seconds
 
 _UPGRADE = "upgrade"
+_INSTALL_AGAIN = "upgrade --override same"  # the primary's own release where there is no newer one
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,7 +205,7 @@ def _primary_without_kernel(scene: Scene) -> Finding:
     other, running = primary.other, scene.host.running.kernel
     what = f"the primary {scene.name(primary)} holds no kernel that GRUB can load"
     if env[other].state is SlotState.EMPTY or scene.lacks_kernel(other):
-        upgrade = scene.advise("install a release in the other slot set, so that one boots", _UPGRADE)
+        upgrade = scene.advise("install a release in the other slot set, so that one boots", _INSTALL_AGAIN)
         return Finding(
             Verdict.DEGRADED, f"{what}, and the other slot set is no way out: nothing boots", (upgrade,)
         )
@@ -232,7 +233,7 @@ def _other_without_kernel(scene: Scene) -> Finding:
     if version and find_refusal(scene.host, version, None):
         again = (scene.advise(f"let {version} in again", f"allow {version}"),)
     what = f"slot set {scene.name(other)} holds no kernel that GRUB can load"
-    advice = (*again, scene.advise("install a release in it", _UPGRADE))
+    advice = (*again, scene.advise("install a release in it", _INSTALL_AGAIN))
     return Finding(Verdict.ATTENTION, f"{_base(scene)}, but there is no way back: {what}", advice)
 
 

@@ -16,7 +16,7 @@ _PLACE_BITS = 53  # what a float holds exactly
 
 
 class Reason(StrEnum):
-    """Why a release is not considered. An admin may override all but the last two, by these names."""
+    """Why a release is not considered. An admin may override all but the last, by these names."""
 
     DOWNGRADE = "downgrade"  # older than what runs, or the same by another name
     FLOOR = "floor"  # older than anything the publisher lets install
@@ -35,6 +35,7 @@ OVERRIDABLE = (
     Reason.LAYOUT,
     Reason.WAVE,
     Reason.RECALLED,
+    Reason.SAME,
 )
 
 

@@ -22,7 +22,7 @@ from tests.lab.server import serve
 
 _BATCH = 20  # cuts for which a recording is gone through once
 _LOOKED_BATCH = 500
-_GO_ON = 8  # each eighth cut is followed by the upgrade, done again
+_GO_ON = 20  # each twentieth cut is followed by the upgrade, done again: that takes as long as five more cuts
 
 
 @dataclass
@@ -65,8 +65,9 @@ class Campaign:
             recordings = self.found.recordings
             recording = recordings[turn % len(recordings)]
             with self._workshop() as shop, ThreadPoolExecutor(self.jobs) as pool:
+                killed = self._start_kills(shop, pool, done * kills // cuts)
                 self._boot_batch(shop, pool, recording, min(_BATCH, cuts - done))
-            self.kill(self.count(Kind.BOOTED) * kills // cuts)
+                _wait(killed)
             write_page(self.found)
             turn += 1
 
@@ -88,8 +89,7 @@ class Campaign:
                 with rolling.holding(drawn.cut.loose):
                     copy_sparse(rolling.path, disk)
                 running.append(pool.submit(self._follow, shop, recording, disk, result, free))
-            for future in as_completed(running):
-                future.result()
+            _wait(running)
 
     def _follow(
         self, shop: Workshop, recording: Recording, disk: Path, result: Result, free: threading.Semaphore
@@ -146,13 +146,20 @@ class Campaign:
 
     def kill(self, cuts: int) -> None:
         """Kill QEMU in live upgrades until there are so many."""
-        with self._workshop() as shop:
-            while (number := self.count(Kind.KILLED)) < cuts and not self.is_over():
-                recordings = self.found.recordings
-                recording = recordings[number % len(recordings)]
-                result = kill_live(shop, recording, number, self.is_over)
-                if result:
-                    self.note(result)
+        with self._workshop() as shop, ThreadPoolExecutor(self.jobs) as pool:
+            _wait(self._start_kills(shop, pool, cuts))
+
+    def _start_kills(self, shop: Workshop, pool: ThreadPoolExecutor, cuts: int) -> list[Future[None]]:
+        recordings = self.found.recordings
+        return [
+            pool.submit(self._kill, shop, recordings[number % len(recordings)], number)
+            for number in range(self.count(Kind.KILLED), cuts)
+        ]
+
+    def _kill(self, shop: Workshop, recording: Recording, number: int) -> None:
+        result = None if self.is_over() else kill_live(shop, recording, number, self.is_over)
+        if result:
+            self.note(result)
 
     @contextmanager
     def _workshop(self) -> Iterator[Workshop]:
@@ -193,6 +200,11 @@ def look_at(recording: Recording, rolling: RollingDisk, drawn: Drawn) -> Result:
 def _rolling(recording: Recording) -> Iterator[RollingDisk]:
     with tempfile.TemporaryDirectory(dir=recording.folder, prefix="rolling-") as folder:
         yield RollingDisk(recording, Path(folder) / "disk.img")
+
+
+def _wait(running: list[Future[None]]) -> None:
+    for future in as_completed(running):
+        future.result()
 
 
 def _say(result: Result, number: int) -> str:
