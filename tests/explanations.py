@@ -25,10 +25,7 @@ def explain(
     """Return the explanation of a world, whose slot sets hold this."""
     observed, prompt = observe(world.ports), prompt or Prompt()
     scene = Scene(observed.host, observed.reading, world.state.files, prompt, contents=contents)
-    status = describe_status(scene, layout="hostos")
-    return describe_explanation(
-        status, observed.host, world.state.files, now=NOW, prompt=prompt, contents=contents
-    )
+    return describe_explanation(describe_status(scene, layout="hostos"), scene, NOW)
 
 
 def list_explain_reports() -> Iterator[tuple[str, Report]]:

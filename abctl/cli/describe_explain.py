@@ -1,15 +1,15 @@
 """Explain how a host stands, from core values: the sentences of ``status``, and what they do not tell."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 from abctl.cli.describe import say_rehearsal
 from abctl.cli.report import StatusReport
 from abctl.cli.report_explain import AnswerReport, ExplainReport
 from abctl.cli.sentences import OTHER_SCRIPTS, find_entry, name_slot_set, plural, say_entry
+from abctl.cli.verdict import Scene
 from abctl.core.advice import Prompt
-from abctl.core.bootenv import MAX_ATTEMPTS, UNSETTLED_MAX, EnvFiles, SlotState, Why
+from abctl.core.bootenv import MAX_ATTEMPTS, UNSETTLED_MAX, SlotState, Why
 from abctl.core.clock import say_time
-from abctl.core.contents import Contents
 from abctl.core.machine import Host
 from abctl.core.outlook import Answer, ask, foresee
 from abctl.core.record import Happened
@@ -25,18 +25,9 @@ _CAME_BY = (
 )
 
 
-def describe_explanation(
-    status: StatusReport,
-    host: Host,
-    files: EnvFiles,
-    *,
-    now: Seconds,
-    prompt: Prompt,
-    contents: Mapping[SlotName, Contents],
-) -> ExplainReport:
+def describe_explanation(status: StatusReport, scene: Scene, now: Seconds) -> ExplainReport:
     """Return the explanation of a host whose ``status`` is this."""
-    kernels = {name: contents[name].has_kernel is not False for name in SlotName}
-    is_known = status.next_boot.sentence != OTHER_SCRIPTS
+    host = scene.host
     return ExplainReport(
         disk=status.disk,
         layout=status.layout,
@@ -44,11 +35,16 @@ def describe_explanation(
         headline=status.headline,
         runs=tuple(say_how_it_came(host)),
         next_boot=status.next_boot,
-        later=say_rehearsal(host.env, foresee(files, kernels)) if is_known else OTHER_SCRIPTS,
-        answers=tuple(_describe_answer(answer, prompt) for answer in ask(host, now)),
+        later=OTHER_SCRIPTS if scene.has_other_scripts else _say_later(scene),
+        answers=tuple(_describe_answer(answer, scene.prompt) for answer in ask(host, now)),
         warnings=(*status.damage, *status.warnings),
         advice=status.advice,
     )
+
+
+def _say_later(scene: Scene) -> str:
+    kernels = {name: scene.contents[name].has_kernel is not False for name in SlotName}
+    return say_rehearsal(scene.host.env, foresee(scene.files, kernels))
 
 
 # --- what runs --------------------------------------------------------------------------------------

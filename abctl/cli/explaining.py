@@ -6,9 +6,8 @@ from abctl.cli.describe_explain import describe_explanation
 from abctl.cli.options import json_option
 from abctl.cli.render_explain import render_explanation
 from abctl.cli.show import show
-from abctl.cli.standing import look_into_slot_sets, report_status
+from abctl.cli.standing import look_at, report_scene
 from abctl.cli.wiring import Target, open_machine
-from abctl.update.operate import observe
 
 
 @click.command(short_help="Explain what runs, why, and what comes next.")
@@ -26,12 +25,6 @@ def explain(target: Target, as_json: bool) -> None:
       abctl --disk host.img explain --json
     """
     with open_machine(target, write=False) as machine:
-        report = describe_explanation(
-            report_status(machine, target.name, target.prompt),
-            observe(machine.ports).host,
-            machine.ports.grub.read(),
-            now=machine.ports.now(),
-            prompt=target.prompt,
-            contents=look_into_slot_sets(machine),
-        )
+        scene = look_at(machine, target.name, target.prompt)
+        report = describe_explanation(report_scene(machine, scene), scene, machine.ports.now())
     show(report, render_explanation, as_json=as_json)

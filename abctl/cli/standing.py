@@ -25,18 +25,16 @@ from abctl.update.witness import gather
 log = logging.getLogger(__name__)
 
 
-def report_status(machine: Machine, disk: str | None = None, prompt: Prompt | None = None) -> StatusReport:
-    """Look at a machine and return how it stands; ``disk`` is None for the running host.
+def look_at(machine: Machine, disk: str | None = None, prompt: Prompt | None = None) -> Scene:
+    """Look at a machine once; ``disk`` is None for the running host.
 
     ``prompt`` is how the user named it, for the commands that are advised.
     """
-    ports = machine.ports
-    observed = observe(ports)
-    evidence = ports.evidence.read() if ports.evidence else Evidence()
-    scene = Scene(
+    observed = observe(machine.ports)
+    return Scene(
         observed.host,
         observed.reading,
-        ports.grub.read(),
+        machine.ports.grub.read(),
         prompt or Prompt(disk, observed.host.running.kernel),
         () if disk else _read_failing(),
         look_into_slot_sets(machine),
@@ -44,13 +42,23 @@ def report_status(machine: Machine, disk: str | None = None, prompt: Prompt | No
         _find_lost_scripts(machine),
         has_wrong_sizes=not observed.reading.in_step and _has_wrong_sizes(machine),
     )
-    concerns = tuple(find_concerns(machine, observed.host, machine.trust.read(), scene.prompt))
+
+
+def report_scene(machine: Machine, scene: Scene) -> StatusReport:
+    """Return how a machine that was looked at stands, and what its releases and volumes call for."""
+    ports, host = machine.ports, scene.host
+    evidence = ports.evidence.read() if ports.evidence else Evidence()
     return describe_status(
         scene,
         layout=machine.layout.name,
-        concerns=concerns,
-        last_trial=find_last_trial(observed.host, evidence, gather(ports, observed.host)),
+        concerns=tuple(find_concerns(machine, host, machine.trust.read(), scene.prompt)),
+        last_trial=find_last_trial(host, evidence, gather(ports, host)),
     )
+
+
+def report_status(machine: Machine, disk: str | None = None, prompt: Prompt | None = None) -> StatusReport:
+    """Look at a machine and return how it stands; ``disk`` and ``prompt`` are those of ``look_at``."""
+    return report_scene(machine, look_at(machine, disk, prompt))
 
 
 def look_into_slot_sets(machine: Machine) -> Mapping[SlotName, Contents]:
