@@ -1,6 +1,7 @@
 """What each event leaves in the boot environment and the history, to the letter, and what a refusal says."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from typing import Any
 
 import pytest
 
@@ -47,6 +48,7 @@ BOTH_GOOD = {A: SlotSet(GOOD, ONE), B: SlotSet(GOOD, TWO)}
 TRIED = {A: SlotSet(GOOD, ONE), B: SlotSet(UNTESTED, TWO)}
 INSTALLED = Entry(Seconds(3), Happened.INSTALLED, B, TWO, SHA)
 KNOWN = Record(entries=(INSTALLED,))
+Order = tuple[type[Effect], ...]
 ENV_THEN_RECORD, RECORD_THEN_ENV = (WriteBootEnv, WriteRecord), (WriteRecord, WriteBootEnv)
 
 
@@ -69,198 +71,163 @@ class Case:
     event: Event
     env: BootEnv
     entries: tuple[Entry, ...]
-    refusals: tuple[Refusal, ...] = ()
-    order: tuple[type[Effect], ...] = field(default=RECORD_THEN_ENV)
+    refusals: tuple[Refusal, ...]
+    order: Order
 
 
-def after(env: BootEnv, **changes: object) -> BootEnv:
-    return replace(env, generation=env.generation + 1, **changes)  # type: ignore[arg-type]
+def case(
+    host: Host, event: Event, entry: Entry, *refusals: Refusal, order: Order = RECORD_THEN_ENV, **changes: Any
+) -> Case:
+    """Return a case in which an entry comes to the history, and this changes in the boot environment."""
+    env = replace(host.env, generation=host.env.generation + 1, **changes) if changes else host.env
+    return Case(host, event, env, (*host.record.entries, entry), refusals, order)
+
+
+def sets(a: SlotState, b: SlotState) -> dict[SlotName, SlotSet]:
+    return {A: SlotSet(a, ONE), B: SlotSet(b, TWO)}
 
 
 ON_TRIAL = trial_of_b(Running.all_of(B))
 WAITING = trial_of_b(Running.all_of(A))
 SETTLED = Host(BootEnv(B, slot_sets=BOTH_GOOD, outcome=Outcome.CONFIRMED), Running.all_of(B), KNOWN)
-GAVE_WAY = replace(
-    SETTLED,
-    env=BootEnv(
-        B,
-        slot_sets={A: SlotSet(UNTESTED, ONE), B: SlotSet(GOOD, TWO)},
-        outcome=Outcome.GAVE_WAY,
-        answering=frozenset({A, B}),
-    ),
+ONE_GAVE_WAY = BootEnv(
+    B, slot_sets=sets(UNTESTED, GOOD), outcome=Outcome.GAVE_WAY, answering=frozenset({A, B})
 )
-EMPTIED = Host(
-    BootEnv(A, slot_sets={A: SlotSet(GOOD, ONE), B: SlotSet(EMPTY, TWO)}, outcome=Outcome.INSTALLING),
-    Running.all_of(A),
-)
-REFUSED_TWO = replace(
-    WAITING,
-    env=BootEnv(A, slot_sets={A: SlotSet(GOOD, ONE), B: SlotSet(BAD, TWO)}),
-    record=Record(refusals=(refusal(TWO, "it hums"),)),
+GAVE_WAY = replace(SETTLED, env=ONE_GAVE_WAY)
+EMPTIED = Host(BootEnv(A, slot_sets=sets(GOOD, EMPTY), outcome=Outcome.INSTALLING), Running.all_of(A))
+REFUSED_TWO = Host(
+    BootEnv(A, slot_sets=sets(GOOD, BAD)), Running.all_of(A), Record(refusals=(refusal(TWO, "it hums"),))
 )
 NOWHERE_BETTER = trial_of_b(Running(B, B, B, Why.TRIAL, passed_over=A), 0)
-LOST_KERNEL = Host(
-    BootEnv(A, slot_sets=BOTH_GOOD), Running(B, B, B, Why.NO_KERNEL, passed_over=A), Record(entries=())
-)
+LOST_KERNEL = Host(BootEnv(A, slot_sets=BOTH_GOOD), Running(B, B, B, Why.NO_KERNEL, passed_over=A))
+CALLED_OFF = Entry(AT, Happened.CALLED_OFF, B, TWO, text="called off by an admin")
+ROLLED_BACK = Entry(AT, Happened.ROLLED_BACK, A, ONE)
+NO_MORE_TWO = refusal(TWO, "rolled back by an admin", SHA)
+ALLOWED = Entry(AT, Happened.ALLOWED, version=TWO)
+INSTALLED_NOW = Entry(AT, Happened.INSTALLED, B, TWO, SHA, "not signed", written=4096, took=1.5)
 
 CASES = {
-    "confirm": Case(
+    "confirm": case(
         ON_TRIAL,
         Confirm(AT),
-        after(ON_TRIAL.env, primary=B, trial=None, slot_sets=BOTH_GOOD, outcome=Outcome.CONFIRMED),
-        (INSTALLED, Entry(AT, Happened.CONFIRMED, B, TWO)),
+        Entry(AT, Happened.CONFIRMED, B, TWO),
         order=ENV_THEN_RECORD,
+        primary=B,
+        trial=None,
+        slot_sets=BOTH_GOOD,
+        outcome=Outcome.CONFIRMED,
     ),
-    "give up the trial that runs": Case(
+    "give up the trial that runs": case(
         ON_TRIAL,
         RollBack(AT),
-        after(
-            ON_TRIAL.env,
+        Entry(AT, Happened.ROLLED_BACK, B, TWO, text="given up by an admin"),
+        refusal(TWO, "given up by an admin", SHA),
+        trial=None,
+        slot_sets=sets(GOOD, BAD),
+        outcome=Outcome.ROLLED_BACK,
+    ),
+    **{
+        f"call the trial off{where}": case(
+            trial_of_b(running),
+            RollBack(AT),
+            CALLED_OFF,
+            order=ENV_THEN_RECORD,
             trial=None,
-            slot_sets={A: SlotSet(GOOD, ONE), B: SlotSet(BAD, TWO)},
-            outcome=Outcome.ROLLED_BACK,
-        ),
-        (INSTALLED, Entry(AT, Happened.ROLLED_BACK, B, TWO, text="given up by an admin")),
-        (refusal(TWO, "given up by an admin", SHA),),
-    ),
-    "call the trial off": Case(
-        WAITING,
-        RollBack(AT),
-        after(WAITING.env, trial=None, outcome=Outcome.CALLED_OFF),
-        (INSTALLED, Entry(AT, Happened.CALLED_OFF, B, TWO, text="called off by an admin")),
-        order=ENV_THEN_RECORD,
-    ),
-    "call the trial off on a disk that does not run": Case(
-        trial_of_b(Running()),
-        RollBack(AT),
-        after(WAITING.env, trial=None, outcome=Outcome.CALLED_OFF),
-        (INSTALLED, Entry(AT, Happened.CALLED_OFF, B, TWO, text="called off by an admin")),
-        order=ENV_THEN_RECORD,
-    ),
-    "roll back": Case(
-        SETTLED,
-        RollBack(AT),
-        after(SETTLED.env, primary=A, outcome=Outcome.ROLLED_BACK),
-        (INSTALLED, Entry(AT, Happened.ROLLED_BACK, A, ONE)),
-        (refusal(TWO, "rolled back by an admin", SHA),),
-    ),
-    "roll back to what was refused": Case(
-        replace(SETTLED, record=replace(KNOWN, refusals=(refusal(ONE, "it hums"),))),
-        RollBack(AT),
-        after(SETTLED.env, primary=A, outcome=Outcome.ROLLED_BACK),
-        (INSTALLED, Entry(AT, Happened.ROLLED_BACK, A, ONE)),
-        (refusal(TWO, "rolled back by an admin", SHA),),
-    ),
-    "roll back to what gave way": Case(
-        GAVE_WAY,
-        RollBack(AT),
-        after(GAVE_WAY.env, primary=A, outcome=Outcome.ROLLED_BACK),
-        (INSTALLED, Entry(AT, Happened.ROLLED_BACK, A, ONE)),
-        (refusal(TWO, "rolled back by an admin", SHA),),
-    ),
-    "mark the primary bad": Case(
+            outcome=Outcome.CALLED_OFF,
+        )
+        for where, running in (("", Running.all_of(A)), (" on a disk that does not run", Running()))
+    },
+    **{
+        f"roll back{what}": case(
+            host, RollBack(AT), ROLLED_BACK, NO_MORE_TWO, primary=A, outcome=Outcome.ROLLED_BACK
+        )
+        for what, host in (
+            ("", SETTLED),
+            (
+                " to what was refused",
+                replace(SETTLED, record=replace(KNOWN, refusals=(refusal(ONE, "it hums"),))),
+            ),
+            (" to what gave way", GAVE_WAY),
+        )
+    },
+    "mark the primary bad": case(
         SETTLED,
         MarkBad(AT, B, " it hums "),
-        after(
-            SETTLED.env,
-            primary=A,
-            slot_sets={A: SlotSet(GOOD, ONE), B: SlotSet(BAD, TWO)},
-            outcome=Outcome.MARKED_BAD,
-        ),
-        (INSTALLED, Entry(AT, Happened.MARKED_BAD, B, TWO, text="it hums")),
-        (refusal(TWO, "it hums", SHA),),
+        Entry(AT, Happened.MARKED_BAD, B, TWO, text="it hums"),
+        refusal(TWO, "it hums", SHA),
+        primary=A,
+        slot_sets=sets(GOOD, BAD),
+        outcome=Outcome.MARKED_BAD,
     ),
-    "mark the trial bad": Case(
+    "mark the trial bad": case(
         WAITING,
         MarkBad(AT, B, ""),
-        after(
-            WAITING.env,
-            trial=None,
-            slot_sets={A: SlotSet(GOOD, ONE), B: SlotSet(BAD, TWO)},
-            outcome=Outcome.MARKED_BAD,
-        ),
-        (INSTALLED, Entry(AT, Happened.MARKED_BAD, B, TWO, text="an admin said so")),
-        (refusal(TWO, "an admin said so", SHA),),
+        Entry(AT, Happened.MARKED_BAD, B, TWO, text="an admin said so"),
+        refusal(TWO, "an admin said so", SHA),
+        trial=None,
+        slot_sets=sets(GOOD, BAD),
+        outcome=Outcome.MARKED_BAD,
     ),
-    "mark the primary bad beside a trial": Case(
+    "mark the primary bad beside a trial": case(
         WAITING,
         MarkBad(AT, A, "it hums"),
-        after(
-            WAITING.env,
-            slot_sets={A: SlotSet(BAD, ONE), B: SlotSet(UNTESTED, TWO)},
-            outcome=Outcome.MARKED_BAD,
-        ),
-        (INSTALLED, Entry(AT, Happened.MARKED_BAD, A, ONE, text="it hums")),
-        (refusal(ONE, "it hums"),),
+        Entry(AT, Happened.MARKED_BAD, A, ONE, text="it hums"),
+        refusal(ONE, "it hums"),
+        slot_sets=sets(BAD, UNTESTED),
+        outcome=Outcome.MARKED_BAD,
     ),
-    "allow": Case(
-        REFUSED_TWO,
-        Allow(AT, TWO),
-        after(REFUSED_TWO.env, slot_sets=TRIED),
-        (Entry(AT, Happened.ALLOWED, version=TWO),),
-        order=ENV_THEN_RECORD,
-    ),
-    "allow what only its slot set refuses": Case(
+    "allow": case(REFUSED_TWO, Allow(AT, TWO), ALLOWED, order=ENV_THEN_RECORD, slot_sets=TRIED),
+    "allow what only its slot set refuses": case(
         replace(REFUSED_TWO, record=Record()),
         Allow(AT, TWO),
-        after(REFUSED_TWO.env, slot_sets=TRIED),
-        (Entry(AT, Happened.ALLOWED, version=TWO),),
+        ALLOWED,
         order=ENV_THEN_RECORD,
+        slot_sets=TRIED,
     ),
-    "arm": Case(
+    "arm": case(
         EMPTIED,
         InstallVerified(AT, TWO, SHA, 4096, 1.5, note="not signed"),
-        after(EMPTIED.env, trial=Trial(B, 3), slot_sets=TRIED, outcome=Outcome.ARMED),
-        (Entry(AT, Happened.INSTALLED, B, TWO, SHA, "not signed", written=4096, took=1.5),),
+        INSTALLED_NOW,
         order=ENV_THEN_RECORD,
+        trial=Trial(B, 3),
+        slot_sets=TRIED,
+        outcome=Outcome.ARMED,
     ),
-    "stay up": Case(
+    "stay up": case(
         NOWHERE_BETTER,
         Unhealthy(AT, "it hums"),
-        after(
-            NOWHERE_BETTER.env,
-            primary=B,
-            trial=None,
-            slot_sets={A: SlotSet(UNTESTED, ONE), B: SlotSet(BAD, TWO)},
-            outcome=Outcome.STAYED_UP,
-        ),
-        (INSTALLED, Entry(AT, Happened.STAYED_UP, B, TWO, text="it hums")),
-        (refusal(TWO, "it hums", SHA),),
+        Entry(AT, Happened.STAYED_UP, B, TWO, text="it hums"),
+        refusal(TWO, "it hums", SHA),
+        primary=B,
+        trial=None,
+        slot_sets=sets(UNTESTED, BAD),
+        outcome=Outcome.STAYED_UP,
     ),
-    "a primary that lost its kernel": Case(
+    "a primary that lost its kernel": case(
         LOST_KERNEL,
         Settle(AT),
-        after(
-            LOST_KERNEL.env,
-            primary=B,
-            slot_sets={A: SlotSet(UNTESTED, ONE), B: SlotSet(GOOD, TWO)},
-            outcome=Outcome.GAVE_WAY,
-        ),
-        (Entry(AT, Happened.GAVE_WAY, A, ONE, text=NO_KERNEL),),
+        Entry(AT, Happened.GAVE_WAY, A, ONE, text=NO_KERNEL),
         order=ENV_THEN_RECORD,
+        primary=B,
+        slot_sets=sets(UNTESTED, GOOD),
+        outcome=Outcome.GAVE_WAY,
     ),
-    "the entry of a confirmation that was lost": Case(
+    "the entry of a confirmation that was lost": case(
         SETTLED,
         Settle(AT),
-        SETTLED.env,
-        (INSTALLED, Entry(AT, Happened.CONFIRMED, B, TWO, text=NOTED_LATER)),
+        Entry(AT, Happened.CONFIRMED, B, TWO, text=NOTED_LATER),
         order=(WriteRecord,),
     ),
 }
 
 
-@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
-def test_an_event_leaves_just_this(case: Case) -> None:
-    host, effects = transition(case.host, case.event)
-    assert host.env == case.env
-    assert host.record.entries == case.entries
-    assert host.record.refusals == case.refusals
-    assert host.record.serial == case.host.record.serial + 1
-    assert tuple(type(effect) for effect in effects) == case.order
-    for effect in effects:
-        assert effect == (
-            WriteBootEnv(case.env) if isinstance(effect, WriteBootEnv) else WriteRecord(host.record)
-        )
+@pytest.mark.parametrize("told", CASES.values(), ids=CASES)
+def test_an_event_leaves_just_this(told: Case) -> None:
+    host, effects = transition(told.host, told.event)
+    assert host.env == told.env
+    assert host.record == Record(told.refusals, told.entries, told.host.record.serial + 1)
+    written = {WriteBootEnv: WriteBootEnv(told.env), WriteRecord: WriteRecord(host.record)}
+    assert effects == tuple(written[kind] for kind in told.order)
 
 
 # --- what is left alone -----------------------------------------------------------------------------
