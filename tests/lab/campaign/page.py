@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from tests.lab.campaign.kept import Found, read_found, sum_up, write_found
-from tests.lab.campaign.places import PLANS
+from tests.lab.campaign.places import GO_ON, PLANS
 from tests.lab.campaign.results import Kind, Result, load, make_rows, sum_fates
 from tests.lab.campaign.sets import Set
 from tests.lab.places import REPOSITORY
@@ -66,8 +66,8 @@ After it: the host comes to rest in the slot set that the boot environment had d
 from that slot set, no unit failed, all required health checks passed; what runs is its release to the byte;
 the primary, the verdict, the advice and the refusals of `abctl status` are what they should be, and the
 copies of the boot environment were mended; the history has the confirmation or the fallback (but for what
-is said above); no file was lost. Of each eighth host that did not get the new release the upgrade is then
-done again, and has to be confirmed.
+is said above); no file was lost. One cut in {go_on}, where it did not bring the new release, is followed by
+the upgrade, done again, which has to be confirmed.
 
 """
 _LIMITS = """\
@@ -94,7 +94,7 @@ def render_page(sets: Sequence[Found]) -> str:
             *_render_sum(sets, booted),
             *_render_phases(booted),
             *_render_failures(sets),
-            _HOW,
+            _HOW.format(go_on=GO_ON),
             *_render_repeat(sets[-1].seed),
             _LIMITS,
         )

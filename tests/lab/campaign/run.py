@@ -14,6 +14,7 @@ from tests.lab.campaign.boots import Workshop, boot_cut, kill_live
 from tests.lab.campaign.disks import RollingDisk
 from tests.lab.campaign.look import look, read_memory
 from tests.lab.campaign.page import write_page
+from tests.lab.campaign.places import GO_ON
 from tests.lab.campaign.recording import Drawn, Recording
 from tests.lab.campaign.results import Kind, Result, append, count_fates, load, next_indexes
 from tests.lab.campaign.sets import Set
@@ -22,7 +23,6 @@ from tests.lab.server import serve
 
 _BATCH = 20  # cuts for which a recording is gone through once
 _LOOKED_BATCH = 500
-_GO_ON = 20  # each twentieth cut is followed by the upgrade, done again: that takes as long as five more cuts
 
 
 @dataclass
@@ -95,7 +95,7 @@ class Campaign:
         self, shop: Workshop, recording: Recording, disk: Path, result: Result, free: threading.Semaphore
     ) -> None:
         try:
-            self.note(boot_cut(shop, recording, disk, result, go_on=result.index % _GO_ON == 0))
+            self.note(boot_cut(shop, recording, disk, result, go_on=result.index % GO_ON == 0))
         finally:
             free.release()
 
