@@ -17,6 +17,7 @@ import jsonschema
 import pytest
 
 from abctl.core.slot import Part, SlotName
+from tests.cover import unmeasured
 from tests.hostile_repository import Host, make_guest_repository, make_host
 from tests.hostile_server import Answer, Behaviour, HostileServer
 from tests.repositories import Clock, Publisher
@@ -256,7 +257,9 @@ def test_the_client_needs_nothing_that_a_guest_may_lack(tmp_path: Path) -> None:
         "except Exception as error: print(type(error).__name__)\n"
         "print(sorted({name.partition('.')[0] for name in sys.modules} - set(sys.stdlib_module_names)))"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, env=unmeasured()
+    )
     loaded = set(json.loads(done.stdout.splitlines()[-1].replace("'", '"')))
     assert done.stdout.startswith("ServerFailed")
     assert {name for name in loaded if not name.startswith("_")} <= {"abctl", "click", "sitecustomize"}

@@ -22,6 +22,7 @@ from abctl.errors import DiskUnusable, WriteFailed
 from abctl.host.block import ExtentVolume, find_partition, size_of
 from abctl.host.format import format_volume
 from abctl.host.loop import attach_loop
+from tests.cover import unmeasured
 from tests.disks import attached, needs_loop, run
 
 SIZE = 256 * KIB
@@ -313,7 +314,9 @@ def test_without_root_the_missing_loop_device_is_told_as_such(tmp_path: Path) ->
         "if os.getuid() == 0: os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
         "with attach_loop(Path(f'/proc/self/fd/{path}'), Extent(0, 4096)): pass"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False, env=unmeasured()
+    )
     assert done.returncode == 1
     assert "DiskUnusable" in done.stderr.splitlines()[-1]
 

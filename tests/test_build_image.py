@@ -13,12 +13,13 @@ import pytest
 from click.testing import CliRunner
 
 from abctl.build.ext4_script import make_script
+from abctl.build.rootfs import split_tree
 from abctl.build.tree import LATEST, Node, Tree, a_file, a_folder, a_link, merge, read_tree, write_tree
 from abctl.cli import cli
 from abctl.cli.failure import explain
 from abctl.core.envblock import parse_block
 from abctl.core.recipe import ARGUMENTS_FILE
-from abctl.core.units import KIB, MIB, Bytes
+from abctl.core.units import KIB, MIB, Bytes, Version
 from abctl.errors import AbctlError, BadRecipe, BadTree, DoesNotFit, ToolFailed
 from abctl.host.esp import make_esp_files
 from abctl.host.image import Filling, make_ext4_image
@@ -89,6 +90,17 @@ def test_root_has_all_else_and_nothing_of_the_making(built: Built) -> None:
         if name.startswith(("opt/", "usr/")):
             assert read_from(root, name) == data, name
     assert stat.S_ISDIR(found[DEEP].mode)
+
+
+def test_root_has_the_folder_without_which_libvirt_does_not_start(tmp_path: Path) -> None:
+    tree = make_tree(tmp_path / "tree")
+    daemon = tree / "usr/sbin/libvirtd"
+    daemon.parent.mkdir()
+    daemon.touch()
+    root = split_tree(read_tree(tree), Version("1.0.0"), "", tmp_path).root
+    assert root["etc/libvirt/secrets"].mode == stat.S_IFDIR | 0o700
+    daemon.unlink()
+    assert "etc/libvirt/secrets" not in split_tree(read_tree(tree), Version("1.0.0"), "", tmp_path).root
 
 
 def test_what_packages_put_into_var_is_copied_at_the_first_boot(built: Built) -> None:

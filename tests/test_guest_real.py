@@ -23,8 +23,10 @@ from abctl.core.slot import SlotName
 from abctl.host.disk import DiskGrubPartition, open_disk
 from abctl.host.guest_file import read_state
 from tests.disks import GUEST, copy_of, run
+from tests.hostile_repository import make_guest_repository
 from tests.libvirt_daemon import LibvirtDaemon
 from tests.releases import Archive, digest_of
+from tests.repositories import Clock
 from tests.test_cli import ABCTL
 from tests.tiny_guest import KERNEL, make_initramfs
 
@@ -346,6 +348,20 @@ def test_a_release_is_installed_in_the_guest_tried_and_kept(host: Host, archive:
     env = read_boot_env(DiskGrubPartition(open_disk(image)).read()).env
     assert env is not None
     assert (env.primary, env.trial) == ("B", None)
+
+
+def test_the_newest_release_of_a_signed_repository_is_installed_in_the_guest(host: Host) -> None:
+    (host.root / "disk.img").unlink()
+    copy_of(GUEST, host.root)
+    repo = make_guest_repository(host.root / "repository", "2.0.0", clock=Clock(int(time.time())))
+    (host.root / "etc/root.json").write_bytes(repo.root)
+    (host.root / "etc/config.toml").touch()
+    host.play("ready")
+    with host.service():
+        assert host.ready().slot_set == "A"
+        done = host.abctl("upgrade", "--repository", f"file://{repo.folder}/", "--progress", "none")
+        assert done.returncode == 0, done.stderr
+        assert "guestos runs slot set B (2.0.0) and says that it is healthy" in done.stdout
 
 
 def test_a_release_that_does_not_get_healthy_is_left_by_the_guests_own_grub(host: Host) -> None:

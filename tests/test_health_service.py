@@ -318,7 +318,7 @@ def test_a_reboot_that_systemd_refuses_is_made_by_force(host: Host) -> None:
 # --- a boot that is no trial ------------------------------------------------------------------------
 
 
-def test_an_ordinary_boot_is_checked_once_and_answers_for_itself(host: Host) -> None:
+def test_an_ordinary_boot_is_checked_and_answers_for_itself(host: Host) -> None:
     host.disk.set_env(replace(host.disk.env, primary=B, trial=None))
     host.boot("primary", B)
     host.add_check("echo no link; exit 1")

@@ -7,9 +7,13 @@ import urllib.request
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
+from abctl.host.bootstrap import read_recipe
+from abctl.vm.description import parse_description
 from tests.lab.console import Line
 from tests.lab.events import Phase, Story
 from tests.lab.ext4 import Garble, Link, Put, Remove, edit_image, read_from_image
+from tests.lab.hypervisor import HYPERVISOR
+from tests.lab.prepare import RECIPE
 from tests.lab.report import render_table
 from tests.lab.server import serve
 from tests.lab.timeline import draw_timeline
@@ -35,6 +39,18 @@ def told_story() -> Story:
     story.note(60.0, "confirmed")
     story.off(70.0, "power cut")
     return story
+
+
+def test_the_recipe_of_a_hypervisor_brings_all_that_its_guest_is_started_with(tmp_path: Path) -> None:
+    plain, recipe = read_recipe(RECIPE), read_recipe(HYPERVISOR.find_recipe(tmp_path))
+    assert set(plain.packages) < set(recipe.packages)
+    assert recipe.overlay
+    overlay = tmp_path / recipe.overlay
+    assert (overlay / "usr/lib/lab/shell").stat().st_mode & 0o111
+    description = parse_description((overlay / "etc/abctl/guest.toml").read_text(), "guest.toml")
+    for path in (description.boot.kernel, description.boot.initrd):
+        assert path
+        assert (overlay / path.lstrip("/")).stat().st_size > 0
 
 
 def test_the_story_of_a_console_has_boots_phases_and_what_grub_chose() -> None:

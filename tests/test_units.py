@@ -134,8 +134,28 @@ def test_the_health_service_still_counts_when_its_last_check_is_made() -> None:
 )
 def test_at_a_shutdown_lvm_waits_for_what_uses_its_volumes(unit: str) -> None:
     """Its blk-availability.service unmounts each volume that is not busy, as soon as it is stopped."""
-    after = re.findall(r"^After=(.*)$", (UNITS / unit).read_text(), re.M)
-    assert "blk-availability.service" in " ".join(after).split()
+    assert "blk-availability.service" in words_of(unit, "After")
+
+
+def test_at_a_shutdown_the_guest_ends_before_all_that_could_end_it() -> None:
+    """libvirt has a service of its own that suspends or shuts down guests."""
+    after = words_of("abctl-guest.service", "After")
+    assert {"libvirtd.service", "libvirt-guests.service", "virt-guest-shutdown.target"} <= set(after)
+
+
+def test_what_a_unit_may_write_is_there_when_it_starts() -> None:
+    """A folder that comes later can only be read there; mount points and /var/lib come with the slot set."""
+    optional = {
+        word for unit in UNITS.glob("abctl-*.service") for word in words_of(unit.name, "ReadWritePaths")
+        if word.startswith("-")
+    }  # fmt: skip
+    assert optional == {"-/boot/grub", "-/boot/config", "-/var/lib"}
+    assert words_of("abctl-guest.service", "LogsDirectory") == ["libvirt"]
+
+
+def words_of(unit: str, setting: str) -> list[str]:
+    """Return the words of all lines of a unit that say this."""
+    return " ".join(re.findall(rf"^{setting}=(.*)$", (UNITS / unit).read_text(), re.M)).split()
 
 
 # --- what hangs together ----------------------------------------------------------------------------

@@ -255,12 +255,30 @@ def test_evidence_is_written_each_five_seconds_at_most() -> None:
 # --- a boot that is no trial ------------------------------------------------------------------------
 
 
-def test_an_ordinary_boot_is_checked_once_when_it_is_complete() -> None:
+def test_an_ordinary_boot_that_is_healthy_is_checked_once_when_it_is_complete() -> None:
     host = Host(complete_at=42)
     assert watch_boot(host, POLICY) is Stand.CHECKED
     assert host.rounds == 1
     assert 42 <= host.now < 60
     assert host.told[-1] == (Stand.CHECKED, "all required checks passed")
+    assert host.rebooted_at is None
+
+
+def test_an_ordinary_boot_is_checked_again_until_its_guest_is_healthy() -> None:
+    host = Host(from_second(200, "the guest is starting"), complete_at=42)
+    assert watch_boot(host, POLICY) is Stand.CHECKED
+    assert 200 <= host.now < 210
+    assert host.told[-2:] == [
+        (Stand.WATCHING, "required check net failed: the guest is starting"),
+        (Stand.CHECKED, "all required checks passed"),
+    ]
+
+
+def test_an_ordinary_boot_that_never_gets_healthy_is_left_at_the_deadline() -> None:
+    host = Host(lambda _: "no link", complete_at=42)
+    assert watch_boot(host, POLICY) is Stand.CHECKED
+    assert POLICY.deadline <= host.now < POLICY.deadline + POLICY.interval
+    assert host.told[-1] == (Stand.CHECKED, "required check net failed: no link")
     assert host.rebooted_at is None
 
 

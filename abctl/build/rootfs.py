@@ -31,6 +31,8 @@ _NOT_IN_VAR = (
     *("var/cache", "var/lock", "var/log", "var/run", "var/spool", "var/tmp"),
     *("var/lib/apt", "var/lib/dbus", "var/lib/initramfs-tools", "var/lib/systemd", "var/lib/ucf"),
 )
+# Folders outside /var that a program makes at its start and fails without: Root can only be read.
+_MADE_AT_START = (("usr/sbin/libvirtd", "etc/libvirt/secrets", 0o700),)
 _DPKG = "var/lib/dpkg"
 _VAR_DEPTH = 3  # var/lib/NAME is copied in one piece
 
@@ -54,6 +56,9 @@ def split_tree(tree: Tree, version: Version, arguments: str, scratch: Path) -> P
         there = root.get(name)
         if there is None or not there.is_folder:
             root[name] = a_folder(_STICKY if name == "tmp" else 0o755)
+    for program, folder, mode in _MADE_AT_START:
+        if program in root and folder not in root:
+            root[folder] = a_folder(mode)
     return Parts(boot, merge(root, _own_files(root, version, scratch)), kernel)
 
 

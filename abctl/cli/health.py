@@ -39,7 +39,8 @@ def watch(target: Target) -> None:
 
     In a trial the checks are run again and again: when all required ones have passed for long enough, it is
     confirmed; where that has not come by the deadline, the host reboots, and falls back in the end. Any
-    other boot is checked once. The result is left in /run/abctl/health.json.
+    other boot is checked until all required checks pass, or the deadline has come. The result is left in
+    /run/abctl/health.json.
 
     \b
     Example:

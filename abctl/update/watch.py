@@ -63,17 +63,29 @@ class Surroundings(Protocol):
 
 
 def watch_boot(host: Surroundings, policy: HealthPolicy) -> Stand:
-    """Check a boot that is no trial: once, when it is complete or the deadline has come."""
+    """Check a boot that is no trial, once it is complete, until all is well or the deadline has come.
+
+    What a check looks at may take its time after the boot, as a guest does.
+    """
+    _await_boot(host, policy)
+    while True:
+        # The deadline is that of trials: a check may take its time here.
+        results = host.run_checks(policy.deadline)
+        failures = [result.sentence for result in results if result.is_failure]
+        left = policy.deadline - host.since_boot()
+        if not failures or left <= 0:
+            host.tell(Stand.CHECKED, failures[0] if failures else "all required checks passed", results)
+            return Stand.CHECKED
+        host.tell(Stand.WATCHING, failures[0], results)
+        host.wait(min(policy.interval, left))
+
+
+def _await_boot(host: Surroundings, policy: HealthPolicy) -> None:
     pause = _FIRST_PAUSE
     while (left := policy.deadline - host.since_boot()) > 0 and not host.is_boot_complete():
         host.tell(Stand.WATCHING, "the boot is not complete", ())
         host.wait(min(pause, left))
         pause = min(pause * _GROWTH, _PAUSE_MAX)
-    # The deadline is that of trials: a check may take its time here.
-    results = host.run_checks(policy.deadline)
-    failures = [result.sentence for result in results if result.is_failure]
-    host.tell(Stand.CHECKED, failures[0] if failures else "all required checks passed", results)
-    return Stand.CHECKED
 
 
 @dataclass

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from abctl.core.slot import SlotName
 from tests.lab.machine import Machine
 from tests.lab.variants import FIRST, VERSION_FILE
 
@@ -26,14 +27,16 @@ def assert_whole(host: Machine, slot_set: str, version: str, failed_units: str =
     assert " ".join(line.split()[0] for line in failed.splitlines()) == failed_units, failed
 
 
-def assert_fell_back(host: Machine, version: str, stages: Sequence[str], *words: str) -> None:
-    """An admin sees that slot set A runs again, that the version is refused, how far it got, and why."""
-    assert_whole(host, "A", FIRST)
+def assert_fell_back(
+    host: Machine, version: str, stages: Sequence[str], *words: str, slot_set: str = "A", to: str = FIRST
+) -> None:
+    """An admin sees what runs again, that the version is refused, how far it got, and why."""
+    assert_whole(host, slot_set, to)
     status = host.status()
-    assert status["booted"] == "A"
-    assert status["primary"] == "A"
+    assert status["booted"] == slot_set
+    assert status["primary"] == slot_set
     assert status["trial"] is None
-    assert status["slot_sets"]["B"]["state"] == "bad"
+    assert status["slot_sets"][SlotName(slot_set).other]["state"] == "bad"
     assert [refusal["version"] for refusal in status["refused"]] == [version]
     assert status["last_upgrade"]["outcome"] == "fell_back"
     told = " ".join((status["last_upgrade"]["sentence"], *(item["reason"] for item in status["refused"])))

@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -25,13 +25,22 @@ RECIPE = LAB / "recipe.toml"
 PINNED = LAB / "overlay/etc/abctl/root.json"
 _ROOT_SIGNED = 1_780_000_000  # 2026-05-28: always the same root, so that the image can hold it
 _ROOT_LIFE = 20 * 365 * DAY
-_SOURCES = (
-    "abctl",
-    "grub",
-    "layout",
-    "requirements.txt",
-)  # beside tests/lab itself, what the image is made of
-_LAB_SOURCES = ("recipe.toml", "overlay")
+_SOURCES = tuple(REPOSITORY / name for name in ("abctl", "grub", "layout", "requirements.txt"))
+
+
+@dataclass(frozen=True, slots=True)
+class System:
+    """A kind of host: ``sources`` is what its image is made of beside abctl itself.
+
+    ``find_recipe`` may write the recipe into the empty folder that it is given.
+    """
+
+    name: str  # of the folder in which its stocks are
+    sources: tuple[Path, ...]
+    find_recipe: Callable[[Path], Path]
+
+
+PLAIN = System("stock", (RECIPE, LAB / "overlay"), lambda _: RECIPE)
 
 
 @dataclass(frozen=True)
@@ -78,26 +87,25 @@ def locked() -> Iterator[None]:
         yield
 
 
-def get_stock() -> Stock:
+def get_stock(system: System = PLAIN) -> Stock:
     """Return what is built from the sources as they are now; build it where it is missing.
 
-    LAB_STOCK=DIRECTORY takes what was built there, whatever the sources are by now.
+    LAB_STOCK=DIRECTORY takes what was built there of plain hosts, whatever the sources are by now.
     """
-    if given := os.environ.get("LAB_STOCK"):
+    if system is PLAIN and (given := os.environ.get("LAB_STOCK")):
         return Stock(Path(given).resolve())
-    stock = Stock(CACHE / "stock" / key_of_sources())
+    stock = Stock(CACHE / system.name / key_of_sources(system))
     with locked():
         if not stock.disk.exists():
-            build_first(stock)
+            build_first(system, stock)
             forget_others(stock)
     return stock
 
 
-def key_of_sources() -> str:
+def key_of_sources(system: System) -> str:
     """Return a hash of all that goes into the image."""
     found = hashlib.sha256()
-    roots = [REPOSITORY / name for name in _SOURCES] + [LAB / name for name in _LAB_SOURCES]
-    for root in roots:
+    for root in (*_SOURCES, *system.sources):
         for path in sorted(root.rglob("*")) if root.is_dir() else [root]:
             if path.is_file() and "__pycache__" not in path.parts:
                 name = path.relative_to(REPOSITORY)
@@ -105,16 +113,17 @@ def key_of_sources() -> str:
     return found.hexdigest()[:16]
 
 
-def build_first(stock: Stock) -> None:
+def build_first(system: System, stock: Stock) -> None:
     """Build the first release and a disk of it with the production command."""
     shutil.rmtree(stock.folder, ignore_errors=True)
     new = stock.folder.with_name(stock.folder.name + ".new")
     shutil.rmtree(new, ignore_errors=True)
     new.mkdir(parents=True)
-    run_abctl(
-        "build", "image", "--recipe", RECIPE, "--version", FIRST, "--output", new / FIRST,
-        "--layout", LAYOUT, "--disk", new / "disk.img",
-    )  # fmt: skip
+    with tempfile.TemporaryDirectory() as folder:
+        run_abctl(
+            "build", "image", "--recipe", system.find_recipe(Path(folder)), "--version", FIRST,
+            "--output", new / FIRST, "--layout", LAYOUT, "--disk", new / "disk.img",
+        )  # fmt: skip
     set_menu_time(new / "disk.img", 0)
     new.rename(stock.folder)
 

@@ -79,6 +79,12 @@ ExecStart=/bin/sh -c 'sleep 5; echo b >/proc/sysrq-trigger'
 _CONFIG = "/etc/abctl/config.toml"
 _LAB_CONFIG = (LAB / f"overlay{_CONFIG}").read_text()
 
+
+def with_deadline(seconds: int) -> Put:
+    """Return config.toml by which a trial is given up so long after its boot, and not after four minutes."""
+    return Put(_CONFIG, _LAB_CONFIG.replace("deadline = 240", f"deadline = {seconds}").encode())
+
+
 FIREWALL = Put("/etc/abctl/firewall.toml", b'base = "hostos"\n')
 WIDER_POLICY = """base = "hostos"
 [[rules]]
@@ -90,7 +96,7 @@ from = ["rfc1918"]
 description = "node_exporter"
 """
 AGENT = Put("/etc/abctl/agent-enabled", b"")
-PATIENT = Put(_CONFIG, _LAB_CONFIG.replace("deadline = 240", "deadline = 1800").encode())
+PATIENT = with_deadline(1800)
 GUEST_RULES = Put(_CONFIG, f'{_LAB_CONFIG}\n[agent]\nonly = {{ 4 = ["version"] }}\n'.encode())
 
 GOOD = Variant("2.0.0")
