@@ -13,9 +13,10 @@ from lxml import etree
 
 from abctl.core.guest import HUGEPAGE, Resources, Tag, UsbDevice, find_usb_xml, make_usb_xml, parse_tag
 from abctl.core.units import GIB, MIB
-from abctl.errors import BadGuest, GuestUnfit
+from abctl.errors import BadGuest, GuestUnfit, WriteFailed
 from abctl.host.config_media import make_media, read_folder
 from abctl.host.data import find_data
+from abctl.host.guest_file import release
 from abctl.host.resources import read_resources
 from abctl.host.serial_log import SerialLog
 from abctl.host.usb import find_usb
@@ -432,6 +433,35 @@ def test_a_guest_that_never_stops_talking_does_not_fill_the_disk(tmp_path: Path)
     assert path.stat().st_size <= 8 * MIB
     assert log.read().endswith(b"the end")
     log.close()
+
+
+def test_a_log_that_is_a_link_or_not_there_says_nothing(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("root:secret")
+    path = tmp_path / "serial.log"
+    log = SerialLog(path)
+    assert (log.read(), log.tail(100)) == (b"", b"")
+    path.symlink_to(tmp_path / "secret")
+    assert log.read() == b""
+    log.close()
+
+
+def test_a_log_that_cannot_be_put_aside_or_read_is_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "taken").write_text("")
+    log = SerialLog(tmp_path / "taken/serial.log")
+    with pytest.raises(WriteFailed, match=r"serial\.log cannot be put aside: File exists"):
+        log.begin()
+    log = SerialLog(tmp_path)  # a folder opens, and cannot be read
+    assert log.read() == b""
+    assert f"{tmp_path} cannot be read: Is a directory" in caplog.text
+    log.close()
+
+
+def test_a_hold_that_cannot_be_taken_back_is_named(tmp_path: Path) -> None:
+    (tmp_path / "run/abctl/guest-hold").mkdir(parents=True)
+    with pytest.raises(WriteFailed, match="guest-hold cannot be removed: Is a directory"):
+        release(tmp_path)
 
 
 def test_the_first_device_of_a_kind_is_found_by_its_place(tmp_path: Path) -> None:

@@ -1,9 +1,11 @@
 """SSH keys: which lines count, and that a user's home cannot lead the replacing astray."""
 
 import base64
+import errno
 import os
 import stat
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from abctl.errors import WriteFailed
-from abctl.host.key_files import User, read_source, replace_keys
+from abctl.host.key_files import User, find_user, read_source, replace_keys
 from abctl.identity.authorized_keys import KEYS_MAX, Key, encode_keys, parse_keys
 
 ED25519 = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJLCbDn8xD0hnrBQ8q7hJAoq6wCKZyF1nkK0sJ3CJAbg"
@@ -260,6 +262,53 @@ def test_a_home_that_is_a_link_or_open_to_others_is_refused(tmp_path: Path, user
     with pytest.raises(WriteFailed, match=r"cannot be written: (Not a directory|Too many levels)"):
         replace_keys(user, DATA, tmp_path)
     assert not (tmp_path / ".ssh").exists()
+
+
+def give_away(path: Path, user: User) -> User:
+    """Make a folder that of somebody else than the user whom this returns, whoever runs the tests."""
+    if os.getuid() == 0:
+        os.chown(path, 12345, 12345)
+        return user
+    return replace(user, uid=user.uid + 1)
+
+
+def test_a_home_of_somebody_else_is_refused(tmp_path: Path, user: User) -> None:
+    user = give_away(home_of(tmp_path), user)
+    with pytest.raises(WriteFailed, match=r"belongs to user \d+ and not to admin: 'chown admin "):
+        replace_keys(user, DATA, tmp_path)
+    assert list(home_of(tmp_path).iterdir()) == []
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can give a folder in somebody's home away")
+def test_keys_of_somebody_else_in_the_users_home_are_refused(tmp_path: Path, user: User) -> None:
+    ssh = home_of(tmp_path) / ".ssh"
+    ssh.mkdir(mode=0o700)
+    give_away(ssh, user)
+    with pytest.raises(WriteFailed, match=r"\.ssh belongs to user 12345 and not to admin: move it away"):
+        replace_keys(user, DATA, tmp_path)
+    assert list(ssh.iterdir()) == []
+
+
+def test_keys_that_cannot_be_put_in_place_leave_those_before_and_nothing_else(
+    tmp_path: Path, user: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replace_keys(user, DATA, tmp_path)
+
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "rename", fail)
+    with pytest.raises(WriteFailed, match="cannot be written: No space left on device"):
+        replace_keys(user, DATA + DATA, tmp_path)
+    (keys,) = (home_of(tmp_path) / ".ssh").iterdir()
+    assert keys.read_bytes() == DATA
+
+
+def test_users_are_found_by_name() -> None:
+    root = find_user("root")
+    assert root is not None
+    assert (root.uid, root.home) == (0, "/root")
+    assert find_user("nobody-has-this-name") is None
 
 
 def test_a_source_that_cannot_be_read_whole_is_no_truth(tmp_path: Path) -> None:
