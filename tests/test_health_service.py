@@ -47,6 +47,7 @@ class Host:
     now: float = 20.0
     locked_until: float = 0.0
     closed_until: float = 0.0
+    logins_told: list[float] = field(default_factory=list)  # when the login message was written
 
     @property
     def layout(self) -> Layout:
@@ -86,6 +87,7 @@ class Host:
                 self.systemctl.run,
                 lambda: self.now,
                 self.sleep,
+                lambda _: self.logins_told.append(self.now),
             )
         )
         state = read_health(self.files.root)
@@ -328,6 +330,15 @@ def test_an_ordinary_boot_is_checked_and_answers_for_itself(host: Host) -> None:
     assert state.why == "required check net failed: exit code 1: no link"
     assert host.disk.env == replace(before, answering=frozenset({B}), generation=10)
     assert (host.reboots, host.is_disarmed) == ([], False)
+
+
+def test_who_logs_in_is_told_what_fails_long_before_the_watch_ends(host: Host) -> None:
+    host.disk.set_env(replace(host.disk.env, primary=B, trial=None))
+    host.boot("primary", B)
+    host.add_check("echo no link; exit 1")
+    host.serve()
+    first, last = host.logins_told
+    assert first < 60 < last == host.now
 
 
 def test_after_a_fallback_the_ordinary_boot_records_it(host: Host) -> None:

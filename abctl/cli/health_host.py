@@ -65,6 +65,7 @@ class LiveSurroundings:
         run: Run = run,
         since_boot: Callable[[], float] = clock.since_boot,
         sleep: Callable[[float], None] = time.sleep,
+        tell_logins: Callable[[Machine], None] = lambda machine: None,
     ) -> None:
         self._machine = machine
         self._scene = scene
@@ -74,7 +75,9 @@ class LiveSurroundings:
         self._sleep = sleep
         self.since_boot = since_boot
         self.trial = running_trial(observe(machine.ports).host)
+        self._tell_logins = tell_logins
         self._logged: tuple[tuple[str, str], ...] = ()
+        self._told: tuple[str, ...] = ()
 
     def wait(self, seconds: float) -> None:
         until = self.since_boot() + seconds
@@ -124,6 +127,11 @@ class LiveSurroundings:
         tell(
             self._scene.paths, HealthState(clock.now(), self._booted(), bool(self.trial), stand, why, results)
         )
+        failing = tuple(item.name for item in results if item.is_failure)
+        # Who logs in to a trial is told that it is one; what else ails a host is news as soon as it is seen.
+        if not self.trial and failing != self._told:
+            self._told = failing
+            self._tell_logins(self._machine)
 
     def _booted(self) -> SlotName | None:
         running = self._machine.ports.running
