@@ -150,6 +150,8 @@ def _row(what: str, results: Sequence[Result], right: int = 0) -> str:
 def _render_phases(booted: Sequence[Result]) -> Iterable[str]:
     rows = make_rows(booted)
     for plan in PLANS:
+        if not any(row.recording == plan.name for row in rows):
+            continue
         yield f"## {_NAMES[plan.name].format(old=plan.old, new=plan.new)}\n\n"
         yield "| the power goes while | cuts | new release | old one | fell back | not right |\n"
         yield "|---|---:|---:|---:|---:|---:|\n"
