@@ -28,7 +28,7 @@ from tests.libvirt_daemon import LibvirtDaemon
 from tests.releases import Archive, digest_of
 from tests.repositories import Clock
 from tests.test_cli import ABCTL
-from tests.tiny_guest import KERNEL, make_initramfs
+from tests.tiny_guest import KERNEL, ONE_CORE, make_initramfs
 
 pytestmark = pytest.mark.machine
 
@@ -86,11 +86,7 @@ class Host:
             uri = "{self.daemon.uri}"
             accel = "tcg"
             {more}
-            [cpu]
-            model = "max"
-            sockets = 1
-            cores = 1
-            threads = 1
+            {ONE_CORE}
             [memory]
             size = "{memory}"
             hugepages = "never"

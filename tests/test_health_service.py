@@ -341,6 +341,13 @@ def test_who_logs_in_is_told_what_fails_long_before_the_watch_ends(host: Host) -
     assert first < 60 < last == host.now
 
 
+def test_who_logs_in_to_a_healthy_host_is_told_once(host: Host) -> None:
+    host.disk.set_env(replace(host.disk.env, primary=B, trial=None))
+    host.boot("primary", B)
+    host.serve()
+    assert host.logins_told == [host.now]
+
+
 def test_after_a_fallback_the_ordinary_boot_records_it(host: Host) -> None:
     host.disk.set_env(replace(host.disk.env, trial=Trial(B, 0)))
     host.files.mount("/", host.files.devices["A_root"])

@@ -44,12 +44,17 @@ AT = Seconds(7)
 ONE, TWO, THREE = Version("1"), Version("2"), Version("3")
 SHA, OTHER = Digest("ab" * 32), Digest("cd" * 32)
 GOOD, BAD, UNTESTED, EMPTY = SlotState.GOOD, SlotState.BAD, SlotState.UNTESTED, SlotState.EMPTY
-BOTH_GOOD = {A: SlotSet(GOOD, ONE), B: SlotSet(GOOD, TWO)}
-TRIED = {A: SlotSet(GOOD, ONE), B: SlotSet(UNTESTED, TWO)}
 INSTALLED = Entry(Seconds(3), Happened.INSTALLED, B, TWO, SHA)
 KNOWN = Record(entries=(INSTALLED,))
 Order = tuple[type[Effect], ...]
 ENV_THEN_RECORD, RECORD_THEN_ENV = (WriteBootEnv, WriteRecord), (WriteRecord, WriteBootEnv)
+
+
+def sets(a: SlotState, b: SlotState) -> dict[SlotName, SlotSet]:
+    return {A: SlotSet(a, ONE), B: SlotSet(b, TWO)}
+
+
+BOTH_GOOD, TRIED = sets(GOOD, GOOD), sets(GOOD, UNTESTED)
 
 
 def trial_of_b(running: Running, attempts: int = 2) -> Host:
@@ -81,10 +86,6 @@ def case(
     """Return a case in which an entry comes to the history, and this changes in the boot environment."""
     env = replace(host.env, generation=host.env.generation + 1, **changes) if changes else host.env
     return Case(host, event, env, (*host.record.entries, entry), refusals, order)
-
-
-def sets(a: SlotState, b: SlotState) -> dict[SlotName, SlotSet]:
-    return {A: SlotSet(a, ONE), B: SlotSet(b, TWO)}
 
 
 ON_TRIAL = trial_of_b(Running.all_of(B))

@@ -5,6 +5,14 @@ from pathlib import Path
 
 KERNEL = Path(__file__).resolve().parents[1] / ".cache/kernel/vmlinuz"
 BUSYBOX = Path("/bin/busybox")
+# All that it needs of a processor, for guest.toml.
+ONE_CORE = """\
+[cpu]
+model = "max"
+sockets = 1
+cores = 1
+threads = 1
+"""
 
 _INIT = r"""#!/bin/busybox sh
 /bin/busybox mkdir -p /proc /dev /sys

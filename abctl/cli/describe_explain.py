@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from abctl.cli.describe import say_rehearsal
 from abctl.cli.report import StatusReport
 from abctl.cli.report_explain import AnswerReport, ExplainReport
-from abctl.cli.sentences import OTHER_SCRIPTS, find_entry, name_slot_set, plural, say_entry
+from abctl.cli.sentences import OTHER_SCRIPTS, find_entry, may_hold_kernel, name_slot_set, plural, say_entry
 from abctl.cli.verdict import Scene
 from abctl.core.advice import Prompt
 from abctl.core.bootenv import MAX_ATTEMPTS, UNSETTLED_MAX, SlotState, Why
@@ -43,7 +43,7 @@ def describe_explanation(status: StatusReport, scene: Scene, now: Seconds) -> Ex
 
 
 def _say_later(scene: Scene) -> str:
-    kernels = {name: scene.contents[name].has_kernel is not False for name in SlotName}
+    kernels = {name: may_hold_kernel(name, scene.contents) for name in SlotName}
     return say_rehearsal(scene.host.env, foresee(scene.files, kernels))
 
 

@@ -62,10 +62,10 @@ class LiveSurroundings:
         notifier: Notifier,
         lock: Callable[[], AbstractContextManager[None]],
         *,
+        tell_logins: Callable[[Machine], None],
         run: Run = run,
         since_boot: Callable[[], float] = clock.since_boot,
         sleep: Callable[[float], None] = time.sleep,
-        tell_logins: Callable[[Machine], None] = lambda machine: None,
     ) -> None:
         self._machine = machine
         self._scene = scene
@@ -127,9 +127,13 @@ class LiveSurroundings:
         tell(
             self._scene.paths, HealthState(clock.now(), self._booted(), bool(self.trial), stand, why, results)
         )
+        if stand is Stand.WATCHING and not self.trial:
+            self._tell_failing(results)
+
+    def _tell_failing(self, results: tuple[CheckResult, ...]) -> None:
+        """Tell who logs in what ails the host as soon as it is seen; the end of the watch is told anyway."""
         failing = tuple(item.name for item in results if item.is_failure)
-        # Who logs in to a trial is told that it is one; what else ails a host is news as soon as it is seen.
-        if not self.trial and failing != self._told:
+        if failing != self._told:
             self._told = failing
             self._tell_logins(self._machine)
 

@@ -97,10 +97,10 @@ def _watch(service: Service, machine: Machine, policy: HealthPolicy) -> None:
         scene,
         service.notifier,
         service.lock,
+        tell_logins=service.tell_logins,
         run=service.run,
         since_boot=service.since_boot,
         sleep=service.sleep,
-        tell_logins=service.tell_logins,
     )
     stand = TrialWatch(host, policy).run() if host.trial else watch_boot(host, policy)
     log.info("health: %s", stand)

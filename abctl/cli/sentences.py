@@ -167,14 +167,15 @@ def _way_out(env: BootEnv, boot: NextBoot) -> str:
 
 def say_kernels(env: BootEnv, boot: NextBoot, contents: Mapping[SlotName, Contents]) -> str:
     """Return what to add where GRUB's first choice is known to hold no kernel, else nothing."""
-    if _may_hold_kernel(boot.slot_set, contents):
+    if may_hold_kernel(boot.slot_set, contents):
         return ""
-    if boot.second and _may_hold_kernel(boot.second, contents):
+    if boot.second and may_hold_kernel(boot.second, contents):
         return f"; {boot.slot_set} holds no kernel, so it is {name_slot_set(env, boot.second)} that starts"
     return f"; {boot.slot_set} holds no kernel, so nothing starts"
 
 
-def _may_hold_kernel(name: SlotName, contents: Mapping[SlotName, Contents]) -> bool:
+def may_hold_kernel(name: SlotName, contents: Mapping[SlotName, Contents]) -> bool:
+    """Whether GRUB may find a kernel in a slot set, as far as anybody looked."""
     return name not in contents or contents[name].has_kernel is not False
 
 

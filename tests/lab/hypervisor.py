@@ -30,12 +30,7 @@ def describe_guest(play: str, tries: int = 3) -> Put:
     text = f"""\
 accel = "tcg"
 
-[cpu]
-model = "max"
-sockets = 1
-cores = 1
-threads = 1
-
+{tiny_guest.ONE_CORE}
 [memory]
 size = "128 MiB"
 
