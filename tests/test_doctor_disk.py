@@ -328,6 +328,22 @@ def test_where_both_slot_sets_lost_their_kernels_the_newest_release_is_installed
     assert report(host, "status")["verdict"] == "attention"  # A has no kernel still
 
 
+def test_what_mends_kernels_does_not_hang_on_what_else_is_wrong(host: Host) -> None:
+    """A plain upgrade would be refused for want of a newer release."""
+    succeed(host, "upgrade")
+    assert power_on(host) is A
+    succeed(host, "confirm")
+    for volume in ("A_boot", "B_boot"):
+        debugfs(host, volume, "rm /vmlinuz")
+    spoil(host, *Copy)
+    assert "kernel" not in report(host, "status")["headline"]
+    command = finding(host, "kernels")["command"]
+    assert "--override same" in command
+    assert host.abctl("doctor", "--repair").code == 3, "the kernels are still away"
+    follow(host, command)
+    assert power_on(host) is B
+
+
 def test_a_kernel_whose_end_cannot_be_read_is_none_to_grub(host: Host) -> None:
     """The name and the first bytes are there; abctl's own look sees nothing of it."""
     with device_of(host.image, "A_boot") as device:

@@ -26,6 +26,7 @@ from abctl.cli.doctor_volumes import (
     look_at_volumes,
 )
 from abctl.cli.report import Verdict as StatusVerdict
+from abctl.cli.verdict import advise_kernels
 from abctl.core.bootenv import EnvFiles
 from abctl.core.clock import judge_clock, say_time
 from abctl.core.doctor import (
@@ -160,9 +161,8 @@ def look_at_kernels(patient: Patient) -> Finding:
     from abctl.host.grub_reads import read_kernels  # noqa: PLC0415
 
     env = patient.observed.host.env
-    command = patient.prompt.command("upgrade")
-    if "kernel" in patient.status.headline:
-        command = next((item.command for item in patient.status.advice if item.command), command)
+    advice = advise_kernels(patient.scene)
+    command = advice.command if advice else patient.prompt.command("upgrade")
     if not is_there():
         kernels = {name: patient.machine.has_kernel(name) for name in SlotName}
         return judge_kernels(env, kernels, by_grub=False, command=command)

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from abctl.cli.report import StatusReport
-from abctl.cli.standing import look_into_slot_sets, report_status
+from abctl.cli.standing import look_at, look_into_slot_sets, report_scene
+from abctl.cli.verdict import Scene
 from abctl.cli.wiring import Machine, Target, open_machine
 from abctl.core import evidence, jobs_file, record, trust_state
 from abctl.core.advice import Prompt
@@ -74,8 +75,12 @@ class Patient:
         return bool(self.files.first or self.files.second or b"select.cfg" in scripts)
 
     @cached_property
+    def scene(self) -> Scene:
+        return look_at(self.machine, self.target.name, self.prompt)
+
+    @cached_property
     def status(self) -> StatusReport:
-        return report_status(self.machine, self.target.name, self.prompt)
+        return report_scene(self.machine, self.scene)
 
     @cached_property
     def contents(self) -> Mapping[SlotName, Contents]:

@@ -194,10 +194,20 @@ def _find_hollow(scene: Scene) -> Iterator[Finding]:
             verdict = Verdict.DEGRADED if name is env.primary else Verdict.ATTENTION
             advice = scene.advise("see what mends it", "doctor")
             yield Finding(verdict, f"slot set {scene.name(name)} cannot be used: {problem}", (advice,))
+    yield from _find_kernels(scene)
+
+
+def _find_kernels(scene: Scene) -> Iterator[Finding]:
+    env = scene.host.env
     if scene.lacks_kernel(env.primary):
         yield _primary_without_kernel(scene)
     if scene.lacks_kernel(env.primary.other) and env[env.primary.other].state is not SlotState.BAD:
         yield _other_without_kernel(scene)
+
+
+def advise_kernels(scene: Scene) -> Advice | None:
+    """Return what to do first about slot sets that hold no kernel, whatever else ails the host."""
+    return next((item for finding in _find_kernels(scene) for item in finding.advice), None)
 
 
 def _primary_without_kernel(scene: Scene) -> Finding:
