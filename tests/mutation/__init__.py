@@ -1,0 +1,1 @@
+"""Small changes to the core, and whether the tests notice: `make mutation`."""
