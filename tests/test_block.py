@@ -3,6 +3,7 @@
 import mmap
 import os
 import signal
+import stat
 import subprocess
 import sys
 import tempfile
@@ -321,13 +322,19 @@ def test_without_root_the_missing_loop_device_is_told_as_such(tmp_path: Path) ->
     assert "DiskUnusable" in done.stderr.splitlines()[-1]
 
 
+@needs_loop
 def test_a_partition_is_found_by_where_it_lies(tmp_path: Path) -> None:
+    """Whatever the node is called: without udev, LVM makes nodes of its own."""
     for name, start, size in (("vda1", 2048, 32768), ("vda2", 34816, 1044480)):
         folder = tmp_path / "class/block/vda" / name
         folder.mkdir(parents=True)
         (folder / "start").write_text(f"{start}\n")
         (folder / "size").write_text(f"{size}\n")
-    disk = Path("/dev/vda")
+    disk, other = tmp_path / "a node", tmp_path / "another"
+    os.mknod(disk, stat.S_IFBLK | 0o600, os.makedev(259, 1000))
+    os.mknod(other, stat.S_IFBLK | 0o600, os.makedev(259, 1001))
+    (tmp_path / "dev/block").mkdir(parents=True)
+    (tmp_path / "dev/block/259:1000").symlink_to(tmp_path / "class/block/vda")
     assert find_partition(disk, Extent(34816 * 512, 1044480 * 512), tmp_path) == Path("/dev/vda2")
     assert find_partition(disk, Extent(34816 * 512, 1044479 * 512), tmp_path) is None
-    assert find_partition(Path("/dev/vdb"), Extent(2048 * 512, 32768 * 512), tmp_path) is None
+    assert find_partition(other, Extent(2048 * 512, 32768 * 512), tmp_path) is None

@@ -3,23 +3,28 @@
 import fcntl
 import os
 import signal
+import stat
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from string import Template
 
 import pytest
 
 from abctl.core.bootenv import Copy
-from abctl.core.found import Extent
+from abctl.core.found import Extent, Group
 from abctl.core.layout import Role
 from abctl.core.record import Record
 from abctl.core.slot import ALL_SLOTS, Slot
-from abctl.errors import InUse
+from abctl.errors import Busy, DiskUnusable, InUse
 from abctl.host.create import create_disk
 from abctl.host.disk import Disk, DiskGrubPartition, DiskSlots, open_disk
+from abctl.host.in_use import check_unused
 from abctl.host.layouts import read_layout
+from abctl.host.lock import lock_disk
+from abctl.host.scripts import DiskGrubFiles
 from tests.disks import (
     A_BOOT,
     B_BOOT,
@@ -31,6 +36,7 @@ from tests.disks import (
     STATE,
     attached,
     copy_of,
+    lvm,
     needs_loop,
     place_of,
     record_of,
@@ -237,6 +243,159 @@ def test_a_volume_below_another_mapping_is_in_use(
         with pytest.raises(InUse, match="B_boot is mounted on /secret"):
             DiskSlots(disk).check_unused(B_BOOT)
         DiskSlots(disk).check_unused(A_BOOT)
+
+
+@needs_loop
+def test_a_volume_with_a_snapshot_is_in_use_where_it_is_mounted(
+    host: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The device mapper puts the origin's bytes under a name of their own, below origin and snapshot."""
+    mounts = "36 35 253:3 / /var rw - ext4 /dev/mapper/hostlvm-B_boot rw\n"
+    with attached(host) as device:
+        disk = open_disk(Path(device))
+        make_fake_sys(tmp_path / "sys", Path(device).name, disk, mounts)
+        (tmp_path / "sys/dm-1/dm/name").write_text("hostlvm-B_boot-real\n")
+        for number, label in ((3, "hostlvm-B_boot"), (4, "hostlvm-snap")):
+            (tmp_path / f"sys/dm-1/holders/dm-{number}").mkdir(parents=True)
+            (tmp_path / f"sys/dm-{number}/dm").mkdir(parents=True)
+            (tmp_path / f"sys/dm-{number}/dev").write_text(f"253:{number}\n")
+            (tmp_path / f"sys/dm-{number}/dm/name").write_text(f"{label}\n")
+            (tmp_path / f"sys/dm-{number}/dm/uuid").write_text("LVM-something\n")
+        monkeypatch.setattr("abctl.host.in_use._SYS_BLOCK", tmp_path / "sys")
+        monkeypatch.setattr("abctl.host.in_use._MOUNTS", tmp_path / "sys/mountinfo")
+        with pytest.raises(InUse, match="B_boot is mounted on /var"):
+            DiskSlots(disk).check_unused(B_BOOT)
+        DiskSlots(disk).check_unused(A_BOOT)
+
+
+@needs_loop
+def test_a_volume_with_a_snapshot_is_not_written_by_its_place(host: Path, tmp_path: Path) -> None:
+    """Nothing would copy out for the snapshot what is overwritten."""
+    take_snapshot(host, "B_root", tmp_path / "group.txt")
+    slots = DiskSlots(open_disk(host))
+    with pytest.raises(InUse, match=r"B_root on .* has a snapshot or is one, .*: remove the snapshot"):
+        slots.check_unused(B_ROOT)
+    with pytest.raises(InUse), slots.open_for_writing(B_ROOT):
+        pass
+    slots.check_unused(B_BOOT)
+    with slots.open_for_reading(B_ROOT) as volume:
+        assert volume.read(0, 1)
+
+
+SNAPSHOT = Template("""
+snap {
+    id = "aaaaaa-aaaa-aaaa-aaaa-aaaa-aaaa-aaaaaa"
+    status = ["READ", "WRITE", "VISIBLE"]
+    flags = []
+    segment_count = 1
+    segment1 {
+        start_extent = 0
+        extent_count = 2
+        type = "striped"
+        stripe_count = 1
+        stripes = [ "pv0", $free ]
+    }
+}
+snapshot0 {
+    id = "bbbbbb-bbbb-bbbb-bbbb-bbbb-bbbb-bbbbbb"
+    status = ["READ", "WRITE"]
+    flags = []
+    segment_count = 1
+    segment1 {
+        start_extent = 0
+        extent_count = $extents
+        type = "snapshot"
+        chunk_size = 8
+        origin = "$name"
+        cow_store = "snap"
+    }
+}
+""")
+
+
+def find_free(group: Group) -> int:
+    """Return the first extent behind all volumes."""
+    return max(
+        segment.physical_start + segment.extents for volume in group.volumes for segment in volume.segments
+    )
+
+
+def take_snapshot(image: Path, name: str, text: Path) -> None:
+    """Give a volume a snapshot, in LVM's metadata."""
+    group = open_disk(image).group
+    assert group is not None
+    origin = group.find(name)
+    assert origin is not None
+    added = SNAPSHOT.substitute(name=name, extents=origin.segments[0].extents, free=find_free(group))
+    with attached(image, place_of(image, Role.VOLUME_GROUP)) as device:
+        lvm("vgcfgbackup", device, "-f", str(text), group.name)
+        before = text.read_text()
+        text.write_text(before.replace("logical_volumes {\n", "logical_volumes {\n" + added, 1))
+        lvm("vgcfgrestore", device, "--force", "-f", str(text), group.name)
+
+
+@needs_loop
+def test_a_device_is_in_use_whatever_its_node_is_called(image: Path, tmp_path: Path) -> None:
+    node = tmp_path / "node"
+    with attached(image) as device:
+        os.mknod(node, stat.S_IFBLK | 0o600, Path(device).stat().st_rdev)
+        check_unused(node, (Extent(0, 1),), "it")
+        with claimed(device), pytest.raises(InUse):
+            check_unused(node, (Extent(0, 1),), "it")
+
+
+def test_a_device_that_the_kernel_does_not_show_is_not_taken_for_unused(tmp_path: Path) -> None:
+    node = tmp_path / "node"
+    os.mknod(node, stat.S_IFBLK | 0o600, os.makedev(259, 1048575))
+    with pytest.raises(DiskUnusable, match="/sys does not show it: mount /sys first"):
+        check_unused(node, (Extent(0, 1),), "it")
+
+
+@needs_loop
+def test_scripts_are_not_put_on_a_grub_partition_that_is_mounted(host: Path) -> None:
+    files = DiskGrubFiles(open_disk(host))
+    before = files.read("grub.cfg")
+    with (
+        attached(host, place_of(host, Role.GRUB)) as device,
+        claimed(device),
+        pytest.raises(InUse, match="grub is open in another program"),
+    ):
+        files.put("grub.cfg", b"other")
+    assert files.read("grub.cfg") == before
+    files.put("grub.cfg", b"other")
+    assert files.read("grub.cfg") == b"other"
+
+
+@needs_loop
+def test_a_disk_whose_volumes_are_mounted_is_not_overwritten_by_force(
+    host: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mounts = "36 35 253:0 / /srv rw - ext4 /dev/mapper/hostlvm-A_boot rw\n"
+    with attached(host) as device:
+        make_fake_sys(tmp_path / "sys", Path(device).name, open_disk(Path(device)), mounts)
+        monkeypatch.setattr("abctl.host.in_use._SYS_BLOCK", tmp_path / "sys")
+        monkeypatch.setattr("abctl.host.in_use._MOUNTS", tmp_path / "sys/mountinfo")
+        with pytest.raises(InUse, match="is mounted on /srv"):
+            create_disk(Path(device), read_layout(GUEST), STATE, force=True).__enter__()
+    assert DiskGrubPartition(open_disk(host)).read() == STATE.env
+
+
+@needs_loop
+def test_a_device_on_which_another_abctl_works_is_not_overwritten(image: Path) -> None:
+    with attached(image) as device, lock_disk(Path(device)), pytest.raises(Busy):
+        create_disk(Path(device), read_layout(GUEST), STATE, force=True).__enter__()
+    assert DiskGrubPartition(open_disk(image)).read() == STATE.env
+
+
+@needs_loop
+def test_nobody_mounts_a_device_while_it_is_overwritten(image: Path) -> None:
+    with (
+        attached(image) as device,
+        create_disk(Path(device), read_layout(GUEST), STATE, force=True),
+        pytest.raises(OSError, match="busy"),
+        claimed(device),
+    ):
+        pass
 
 
 @needs_loop

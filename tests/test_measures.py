@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from tests import mutation
 from tests.cover import add_up, list_gaps, make_page
-from tests.mutation import Mutant, Verdict, read_mutants
+from tests.mutation import mutant, page
+from tests.mutation.mutant import Mutant, Verdict, read_module
 
 
 def a_file(
@@ -69,11 +69,17 @@ def key(function: str, number: int) -> str:
     return f"abctl.core.halves.x{function}__mutmut_{number}"
 
 
-def test_each_end_of_a_child_is_what_mutmut_says_it_is(tmp_path: Path) -> None:
+def test_each_end_of_a_child_is_what_mutmut_says_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mutant, "METAS", tmp_path)
     ends = {1: 1, 2: 0, 3: None, 4: 33, 5: -24, 6: 3}
-    meta = tmp_path / "halves.py.meta"
-    meta.write_text(json.dumps({"exit_code_by_key": {key("_seal", n): end for n, end in ends.items()}}))
-    assert [item.verdict for item in read_mutants(meta)] == [
+    meta = {
+        "exit_code_by_key": {key("_seal", n): end for n, end in ends.items()},
+        "hash_by_function_name": {},
+    }
+    (tmp_path / "halves.py.meta").write_text(json.dumps(meta))
+    assert [item.verdict for item in read_module("halves").mutants] == [
         Verdict.KILLED,
         Verdict.SURVIVED,
         Verdict.NOT_TRIED,
@@ -81,7 +87,7 @@ def test_each_end_of_a_child_is_what_mutmut_says_it_is(tmp_path: Path) -> None:
         Verdict.TIMEOUT,
         Verdict.KILLED,
     ]
-    assert read_mutants(tmp_path / "none.meta") == []
+    assert read_module("none").mutants == ()
 
 
 @pytest.mark.parametrize(
@@ -105,14 +111,14 @@ def test_a_mutant_names_its_function(mangled: str, function: str) -> None:
 def test_below_the_mark_each_survivor_wants_a_reason(
     monkeypatch: pytest.MonkeyPatch, killed: int, reasons: dict[str, tuple[int, str]], is_open: bool
 ) -> None:
-    monkeypatch.setattr(mutation, "_lines_of", lambda items: {f"changed {len(items)}"})
+    monkeypatch.setattr(page, "_lines_of", lambda items: {f"changed {len(items)}"})
     mutants = [Mutant(key("_seal", n), Verdict.SURVIVED) for n in range(2)]
     mutants += [Mutant(key("_open", n), Verdict.KILLED) for n in range(killed)]
     mutants += [Mutant(key("_open", 99), Verdict.NOT_TRIED)]
-    page = mutation.make_page({"halves": mutants, "clock": [mutants[-1]]}, reasons)
-    assert ("NOT EXPLAINED" in page) is is_open
+    text = page.make_page({"halves": mutants, "clock": [mutants[-1]]}, reasons)
+    assert ("NOT EXPLAINED" in text) is is_open
     assert (
-        f"| halves | {killed + 3} | {killed} | 0 | 2 | 0 | 1 | {100 * killed / (killed + 2):.1f} % |" in page
+        f"| halves | {killed + 3} | {killed} | 0 | 2 | 0 | 1 | {100 * killed / (killed + 2):.1f} % |" in text
     )
-    assert "changed 2" in page
-    assert "Not tried yet, with their numbers of changes: clock (1)." in page
+    assert "changed 2" in text
+    assert "Not tried yet, with their numbers of changes: clock (1)." in text

@@ -51,7 +51,8 @@ def repair_volumes(patient: Patient) -> str:
     group, home = fitted.volume_group, patient.disk.table.find(fitted.home.name)
     assert group is not None
     assert home is not None
-    check_unused(patient.path, (home.extent,), fitted.home.name)
+    # Other volumes of the group may be mounted, as on a host that runs.
+    check_unused(patient.path, (home.extent,), fitted.home.name, "")
     missing = find_missing(differences, fitted)
     for volume in missing:
         create_volume(patient.path, home.extent, group.name, volume)

@@ -80,7 +80,7 @@ class FoundVolume:
     """One logical volume; size in bytes.
 
     ``problem`` says why its bytes cannot be reached by their place on this disk. ``is_open`` is None
-    where the kernel was not asked, as for an image.
+    where the kernel was not asked, as for an image. ``is_snapped`` where it has a snapshot, or is one.
     """
 
     name: str
@@ -89,6 +89,7 @@ class FoundVolume:
     segments: tuple[Segment, ...]
     problem: str | None = None
     is_open: bool | None = None
+    is_snapped: bool = False
 
 
 @dataclass(frozen=True, slots=True)

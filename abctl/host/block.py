@@ -227,8 +227,16 @@ def size_of(path: Path) -> int:
 
 def find_partition(disk: Path, place: Extent, system: Path = Path("/sys")) -> Path | None:
     """Return the kernel's device of the partition that is exactly ``place`` of ``disk``; None for none."""
-    parts = list_partitions(system / "class/block" / disk.resolve().name)
-    return next((Path("/dev", name) for name, found in parts if found == place), None)
+    name = kernel_name(disk, system)
+    parts = list_partitions(system / "class/block" / name) if name else ()
+    return next((Path("/dev", part) for part, found in parts if found == place), None)
+
+
+def kernel_name(device: Path, system: Path = Path("/sys")) -> str | None:
+    """Return how the kernel calls a block device, whatever its node is called; None where /sys lacks it."""
+    number = device.stat().st_rdev
+    folder = system / f"dev/block/{os.major(number)}:{os.minor(number)}"
+    return folder.resolve().name if folder.exists() else None
 
 
 def list_partitions(disk: Path) -> Iterator[tuple[str, Extent]]:

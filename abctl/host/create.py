@@ -20,7 +20,8 @@ from abctl.host.data import find_data
 from abctl.host.disk import Disk, open_disk
 from abctl.host.format import format_volume
 from abctl.host.gpt import write_table
-from abctl.host.in_use import check_unused
+from abctl.host.in_use import check_unused, claimed
+from abctl.host.lock import lock_disk
 from abctl.host.lvm import create_group
 
 _GRUB_FILES = ("grub.cfg", "state.cfg", "select.cfg")
@@ -45,14 +46,18 @@ def create_disk(
     """Make a disk image (sparse), or with ``force`` overwrite a block device; yield it to be filled.
 
     An image gets its name when the caller is done: where anything fails, nothing is left. Raise
-    WouldOverwrite, BadLayout where the layout does not fit, InUse, or WriteFailed.
+    WouldOverwrite, BadLayout where the layout does not fit, InUse, Busy, or WriteFailed.
     """
     if _is_device(path):
         if not force:
             raise WouldOverwrite(f"{path} is a block device: all on it would be lost; say so with --force")
-        yield _write_on_device(path, layout, state, size)
-        _sync(path)
-        _show_partitions(path)
+        with lock_disk(path):
+            room = Bytes(size_of(path))
+            check_unused(path, (Extent(0, room),), str(path))
+            with claimed(path, str(path)):
+                yield _write_disk(path, layout.fit_to(min(size or room, room)), state)
+                _sync(path)
+            _show_partitions(path)
         return
     check_free(path)
     fitted = layout.fit_to(size or layout.size)
@@ -66,12 +71,6 @@ def create_disk(
         _sync(path.parent)
     finally:
         partial.unlink(missing_ok=True)
-
-
-def _write_on_device(path: Path, layout: Layout, state: FirstState, size: Bytes | None) -> Disk:
-    room = Bytes(size_of(path))
-    check_unused(path, (Extent(0, room),), str(path))
-    return _write_disk(path, layout.fit_to(min(size or room, room)), state)
 
 
 def _show_partitions(path: Path) -> None:

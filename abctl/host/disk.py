@@ -13,7 +13,7 @@ from abctl.core.layout import Layout, LogicalVolume, Partition, Role
 from abctl.core.slot import Slot
 from abctl.core.slots_cfg import mapped_name
 from abctl.core.units import Bytes
-from abctl.errors import AbctlError, DiskUnusable, WriteFailed
+from abctl.errors import AbctlError, DiskUnusable, InUse, WriteFailed
 from abctl.host.block import ExtentVolume, overwrite_in_place
 from abctl.host.files import find_file
 from abctl.host.gpt import read_table
@@ -55,7 +55,13 @@ class Disk:
         return ExtentVolume(self.path, self.places_of(volume), volume.name, writable=writable)
 
     def check_unused(self, volume: Partition | LogicalVolume) -> None:
-        """Raise InUse where ``volume`` is mounted or open."""
+        """Raise InUse where ``volume`` is mounted or open, or a snapshot needs its bytes as they are."""
+        found = self.group.find(volume.name) if self.group and isinstance(volume, LogicalVolume) else None
+        if found and found.is_snapped:
+            raise InUse(
+                f"{volume.name} on {self.path} has a snapshot or is one, which writing to it by its place "
+                "would spoil: remove the snapshot with lvremove first"
+            )
         mapped = mapped_name(self.layout, volume) if isinstance(volume, LogicalVolume) else None
         check_unused(self.path, self.places_of(volume), volume.name, mapped)
 

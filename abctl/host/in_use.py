@@ -6,12 +6,13 @@ import os
 import stat
 import struct
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from abctl.core.found import SECTOR, Extent
-from abctl.errors import InUse
-from abctl.host.block import list_partitions
+from abctl.errors import DiskUnusable, InUse, WriteFailed
+from abctl.host.block import kernel_name, list_partitions
 from abctl.host.mounts import read_mounts
 
 _SYS_BLOCK = Path("/sys/class/block")
@@ -31,11 +32,17 @@ class _Device:
     def folder(self) -> Path:
         return _SYS_BLOCK / self.name
 
+    @property
+    def node(self) -> Path:
+        return Path("/dev") / self.name.replace("!", "/")
+
 
 def check_unused(path: Path, places: tuple[Extent, ...], name: str, mapped: str | None = None) -> None:
     """Raise InUse where someone has ``places`` of the image or device ``path`` mounted or open.
 
-    ``name`` is for the message; ``mapped`` is the device mapper's name of the logical volume.
+    ``name`` is for the message. ``mapped`` is the device mapper's name of the one logical volume that
+    matters, where they are in a volume group; "" where none of it does. Raise DiskUnusable where /sys does
+    not tell.
     """
     if _is_locked(path):
         raise InUse(f"{path} is open in another program, such as a virtual machine: stop that first")
@@ -45,26 +52,52 @@ def check_unused(path: Path, places: tuple[Extent, ...], name: str, mapped: str 
             _check_device(device, name, mapped, mounts)
 
 
+@contextmanager
+def claimed(device: Path, name: str) -> Iterator[None]:
+    """Keep others from mounting or claiming a block device meanwhile; raise InUse where one has it."""
+    try:
+        fd = os.open(device, os.O_RDONLY | os.O_EXCL | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno == errno.EBUSY:
+            raise InUse(
+                f"{name} is in use ({device}): unmount it, deactivate the volumes on it with 'vgchange -an', "
+                "or stop what has it open"
+            ) from error
+        raise WriteFailed(f"{name} cannot be opened ({device}): {error.strerror}") from error
+    try:
+        yield
+    finally:
+        os.close(fd)
+
+
 def _check_device(device: _Device, name: str, mapped: str | None, mounts: dict[str, str]) -> None:
     where = mounts.get(_read(device.folder / "dev"))
     if where:
-        raise InUse(f"{name} is mounted on {where} (by /dev/{device.name}): unmount it first")
+        raise InUse(f"{name} is mounted on {where} (by {device.node}): unmount it first")
     holders = sorted(path.name for path in (device.folder / "holders").glob("*"))
     for holder in holders:
         label = _read(_SYS_BLOCK / holder / "dm" / "name")
+        above = _Device(holder, device.place)
+        # The origin of a snapshot is below both, under a name of its own.
+        if mapped and label in (mapped, f"{mapped}-real"):
+            _check_device(above, name, None, mounts)
         # A volume group holds its disk all the time; only this volume of it matters.
-        if label == mapped or not _read(_SYS_BLOCK / holder / "dm" / "uuid").startswith("LVM-"):
-            _check_device(_Device(holder, device.place), name, mapped, mounts)
-    if not holders and not _has_parts(device) and _is_busy(Path("/dev") / device.name):
-        raise InUse(f"{name} is open in another program (by /dev/{device.name}): stop that first")
+        elif mapped is None or not _read(_SYS_BLOCK / holder / "dm" / "uuid").startswith("LVM-"):
+            _check_device(above, name, mapped, mounts)
+    if not holders and not _has_parts(device) and _is_busy(device.node):
+        raise InUse(f"{name} is open in another program (by {device.node}): stop that first")
 
 
 def _shown_by(path: Path) -> Iterator[_Device]:
     """Yield the block devices that show ``path``: itself, its partitions, and loop devices on it."""
     status = path.stat()
     if stat.S_ISBLK(status.st_mode):
-        whole = _SYS_BLOCK / Path(os.path.realpath(path)).name
-        yield from _with_parts(_Device(whole.name, Extent(0, _size(whole))))
+        whole = kernel_name(path)
+        if whole is None:
+            raise DiskUnusable(
+                f"who uses {path} cannot be known, for /sys does not show it: mount /sys first"
+            )
+        yield from _with_parts(_Device(whole, Extent(0, _size(_SYS_BLOCK / whole))))
     for loop in _SYS_BLOCK.glob("loop*/loop"):
         # A device that can only be read is another abctl that looks at the disk; a mount of it matters.
         if _is_same(_read(loop / "backing_file"), status):

@@ -28,7 +28,7 @@ _OFFLINE_CONFIG = _CONFIG + ' devices{filter=["a|.*|"] global_filter=["a|.*|"] h
 _FIELDS = {
     "vg": "vg_name,vg_uuid,vg_extent_size,vg_extent_count,vg_free_count,vg_missing_pv_count",
     "pv": "pv_name,pv_uuid,pe_start,pv_missing",
-    "lv": "lv_name,lv_uuid,lv_size,lv_device_open,lv_layout",
+    "lv": "lv_name,lv_uuid,lv_size,lv_device_open,lv_role",
     "seg": "lv_uuid,segtype,seg_start_pe,seg_size_pe,seg_pe_ranges",
     "pvseg": "pvseg_start",
 }
@@ -153,6 +153,7 @@ def _parse_volume(values: dict[str, str], segments: list[dict[str, str]], device
         segments=() if problem else tuple(_parse_segment(item) for item in mine),
         problem=problem,
         is_open={"open": True, "": False}.get(values["lv_device_open"]),
+        is_snapped=not {"origin", "snapshot"}.isdisjoint(values["lv_role"].split(",")),
     )
 
 

@@ -65,7 +65,7 @@ class DiskGrubFiles:
         home = disk.layout.find_role(Role.GRUB)
         if home is None or home.filesystem is not Filesystem.VFAT:
             raise DiskUnusable(f"layout {disk.layout.name} has no grub partition with a FAT file system")
-        self._disk = disk
+        self._disk, self._home = disk, home
         self._mtools = f"{disk.path}@@{disk.places_of(home)[0].offset}"
 
     def read(self, path: str) -> bytes | None:
@@ -76,6 +76,7 @@ class DiskGrubFiles:
             return None
 
     def put(self, path: str, content: bytes) -> None:
+        self._disk.check_unused(self._home)
         folder = str(Path(path).parent)
         if folder != "." and folder not in self._list():
             run("mmd", "-i", self._mtools, f"::{folder}")
@@ -83,6 +84,8 @@ class DiskGrubFiles:
             source.write(content)
             source.flush()
             run("mcopy", "-D", "o", "-i", self._mtools, source.name, f"::{path}")
+        with self._disk.open_volume(self._home, writable=True) as volume:
+            volume.flush()
         if self.read(path) != content:
             raise WriteFailed(f"{path} on {self._disk.path} does not hold what was written: check the disk")
 
