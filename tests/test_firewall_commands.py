@@ -193,6 +193,19 @@ def test_at_boot_a_policy_that_is_wrong_leaves_a_host_that_is_closed_and_can_be_
     assert "9100" not in rules
 
 
+def test_the_emergency_rules_take_no_prefix_that_a_policy_would_refuse_as_too_wide(host: Host) -> None:
+    host.write("rules = [")
+    host.write("::/0\n2001:db8:17::/64\n0.0.0.0/0\n192.0.2.0/24\n", "firewall.d/host-prefix.prefixes")
+    said = host.abctl("apply", "--boot")
+    assert "::/0 in " in said.err
+    assert "is left out: it is wider than /64" in " ".join(said.err.split())
+    rules = host.cable.host.run("nft", "list", "chain", "inet", "abctl", "input")
+    assert "ip6 saddr 2001:db8:17::/64 tcp dport 22" in rules
+    assert "ip saddr 192.0.2.0/24 tcp dport 22" in rules
+    assert "::/0" not in rules
+    assert "0.0.0.0/0" not in rules
+
+
 # --- what is said -----------------------------------------------------------------------------------
 
 

@@ -25,6 +25,15 @@ def test_a_job_that_runs_cannot_be_started_again_and_loses_nothing_of_what_it_sa
         assert jobs.read_progress("7", 0) == b""
 
 
+def test_only_the_owner_comes_to_the_locks_of_jobs(tmp_path: Path) -> None:
+    """Whoever held one would keep an ended job alive, and all others waiting."""
+    folder = tmp_path / "jobs"
+    folder.mkdir(mode=0o755)
+    jobs = JobFolder(folder)
+    with jobs.lock():
+        assert folder.stat().st_mode & 0o777 == 0o700
+
+
 def test_a_job_that_nobody_knows_has_said_nothing_and_does_not_run(tmp_path: Path) -> None:
     jobs = JobFolder(tmp_path / "jobs")
     assert jobs.read_progress("7", 0) == b""

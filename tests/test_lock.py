@@ -139,14 +139,34 @@ def test_a_link_in_the_place_of_the_lock_is_not_followed(tmp_path: Path) -> None
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="NOT TESTED HERE: needs root to become another user")
 
 
+def open_to_all(folder: Path) -> None:
+    """Let other users come to a folder below the temporary one."""
+    for place in (folder, *folder.parents):
+        if place.is_relative_to(Path(os.environ.get("TMPDIR", "/tmp"))) and place != Path("/tmp"):
+            place.chmod(0o755)
+
+
+@as_root
+@pytest.mark.parametrize("mode", [None, 0o644], ids=["new", "older"])
+def test_an_unprivileged_user_cannot_hold_the_lock_of_the_host(mode: int | None, tmp_path: Path) -> None:
+    """Else a trial would be neither confirmed nor given up but by reboots, until it fell back."""
+    open_to_all(tmp_path)
+    file = tmp_path / "abctl-host.lock"
+    if mode:
+        file.touch(mode)
+    with lock_host(tmp_path):
+        pass
+    stranger = ["flock", "--nonblock", "--exclusive", str(file), "true"]
+    done = subprocess.run(stranger, user=NOBODY, capture_output=True, text=True, check=False, cwd="/")
+    assert "Permission denied" in done.stderr
+
+
 @as_root
 @pytest.mark.parametrize("first", [None, NOBODY])
 def test_an_unprivileged_user_and_root_keep_each_other_out(
     first: int | None, image: Path, tmp_path: Path
 ) -> None:
-    for folder in (tmp_path, *tmp_path.parents):
-        if folder.is_relative_to(Path(os.environ.get("TMPDIR", "/tmp"))) and folder != Path("/tmp"):
-            folder.chmod(0o755)
+    open_to_all(tmp_path)
     image.chmod(0o644)
     with held(image, tmp_path, user=first):
         second = [sys.executable, "-c", HOLD, str(image), str(tmp_path)]

@@ -1,6 +1,8 @@
 """The settings that both slot sets share: what is kept, what is left out, and what a damage costs."""
 
+import contextlib
 import errno
+import fcntl
 import json
 import os
 import threading
@@ -269,6 +271,24 @@ def test_a_writer_that_never_ends_is_named(host: FakeHost, monkeypatch: pytest.M
     file = SettingsFile(host.paths)
     with file._lock(), pytest.raises(Busy, match="another program writes the settings"):
         file.update({"deployment": "mainnet"})
+
+
+def test_who_can_only_read_the_settings_cannot_keep_others_from_writing_them(
+    host: FakeHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(settings_file, "_LOCK_WAIT", 0.0)
+    file = SettingsFile(host.paths)
+    file.update({"deployment": "mainnet"})
+    readable = [
+        path for path in (file.path.parent, *file.path.parent.iterdir()) if path.stat().st_mode & 0o004
+    ]
+    with contextlib.ExitStack() as stack:
+        for path in readable:
+            fd = os.open(path, os.O_RDONLY)
+            stack.callback(os.close, fd)
+            fcntl.flock(fd, fcntl.LOCK_EX)
+        file.update({"node_id": "4wd4u"})
+    assert file.read().settings.node_id == "4wd4u"
 
 
 def test_settings_that_are_too_large_or_too_deep_for_a_file_are_not_written() -> None:

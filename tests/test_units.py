@@ -129,6 +129,16 @@ def test_the_health_service_still_counts_when_its_last_check_is_made() -> None:
     assert read_unit(UNITS / "abctl-health.service")["Service"].getboolean("RemainAfterExit")
 
 
+def test_a_guest_that_asks_for_many_names_does_not_make_a_unit_of_its_host_fail() -> None:
+    """The agent restarts it for each; a failed unit would let every trial fall back."""
+    assert read_unit(UNITS / "abctl-identity.service")["Unit"]["StartLimitIntervalSec"] == "0"
+
+
+def test_what_flushes_all_rules_comes_before_the_firewall() -> None:
+    after = words_of("abctl-firewall.service", "After")
+    assert {"nftables.service", "netfilter-persistent.service"} <= set(after)
+
+
 @pytest.mark.parametrize(
     "unit", ["abctl-agent.service", "abctl-guest.service", "abctl-health.service", "abctl-job@.service"]
 )

@@ -22,13 +22,15 @@ from abctl.core.slot import SlotName
 from abctl.core.units import Version, parse_version
 from abctl.errors import DiskUnusable, ToolFailed
 from abctl.host.clock import now
+from abctl.host.config import DEFAULT_FOLDER
 from abctl.host.jobs import FOLDER, ChildJobs, JobFolder, SystemdJobs
 from abctl.host.live import LiveConfigFile
 from abctl.ports import ConfigFile
 from abctl.update.operate import observe
+from abctl.vm.description import DESCRIPTION_NAME
 
 HSM = (0x20A0, 0x4230)  # USB vendor and product
-_GUEST = "guestos"  # the libvirt domain
+_GUEST = "guestos"  # the libvirt domain of a host without a guest.toml
 _SYSTEMD = Path("/run/systemd/system")  # there where systemd runs
 _VERSION_MAX = 256  # bytes
 
@@ -95,13 +97,23 @@ def _read_version(path: Path) -> Version:
 
 
 class LibvirtGuest:
-    """The virtual machine and its HSM; implements desk.Guest."""
+    """The virtual machine and its HSM; implements desk.Guest. ``description`` is its guest.toml, if any."""
+
+    def __init__(self, description: Path) -> None:
+        self._description = description
 
     def attach_hsm(self) -> None:
-        _call("abctl.host.libvirt", "attach_usb", "give the guest its HSM")(_GUEST, *HSM)
+        self._call("attach_usb", "give the guest its HSM")
 
     def detach_hsm(self) -> None:
-        _call("abctl.host.libvirt", "detach_usb", "take the HSM from the guest")(_GUEST, *HSM)
+        self._call("detach_usb", "take the HSM from the guest")
+
+    def _call(self, function: str, what: str) -> None:
+        name, daemon = _GUEST, {}
+        if self._description.exists():
+            found = _call("abctl.cli.guest_host", "read_description", what)(self._description)
+            name, daemon = found.name, {"uri": found.uri}
+        _call("abctl.host.libvirt", function, what)(name, *HSM, **daemon)
 
 
 class HostNames:
@@ -156,7 +168,7 @@ def make_desk(target: Target, rules: AgentRules, folder: Path | None) -> Desk:
         host=TargetHost(target),
         store=open_jobs(target, runner),
         runner=runner,
-        guest=LibvirtGuest(),
+        guest=LibvirtGuest((target.config or DEFAULT_FOLDER) / DESCRIPTION_NAME),
         names=HostNames(),
         now=now,
         make_id=lambda: secrets.token_hex(8),

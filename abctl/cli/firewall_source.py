@@ -1,7 +1,8 @@
 """Where a firewall's policy is from: files of the host, what ships with abctl, and the command line."""
 
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -9,9 +10,18 @@ import click
 
 from abctl.cli.wiring import Target
 from abctl.errors import AbctlError, BadFirewall
-from abctl.firewall.form import POLICY_MAX, PolicyForm, add_base, parse_policy, parse_prefix, parse_prefixes
+from abctl.firewall.form import (
+    POLICY_MAX,
+    PolicyForm,
+    WidestForm,
+    add_base,
+    parse_policy,
+    parse_prefix,
+    parse_prefixes,
+)
 from abctl.firewall.policy import HOST_PREFIX, Filling, Policy, list_sets, make_policy, make_policy_at_boot
 from abctl.firewall.render import make_objects
+from abctl.firewall.rules import Family, family_of
 from abctl.firewall.state import Wanted
 from abctl.host.config import DEFAULT_FOLDER
 from abctl.host.firewall_files import (
@@ -22,6 +32,8 @@ from abctl.host.firewall_files import (
     prefix_folders,
 )
 from abctl.host.small_files import read_text
+
+log = logging.getLogger(__name__)
 
 DEFAULT = "hostos"
 _BASES_MAX = 4  # policies below each other
@@ -115,14 +127,29 @@ def make_wanted(choice: Choice, source: Source, policy: Policy, problems: Sequen
 
 
 def read_host_prefixes(choice: Choice) -> tuple[Filling, ...]:
-    """Return what is known of the host's own prefixes, for when the policy cannot be used; never raises."""
+    """Return what is known of the host's own prefixes, for when the policy cannot be used; never raises.
+
+    Those that a policy would refuse as too wide are left out.
+    """
     try:
         found = dict(_list_prefix_files(choice))
         fillings = {HOST_PREFIX: _read_filling(found[HOST_PREFIX])} if HOST_PREFIX in found else {}
         complete = _complete(choice, fillings)
     except AbctlError:
         return ()
-    return (complete[HOST_PREFIX],) if HOST_PREFIX in complete else ()
+    return (_without_wide(complete[HOST_PREFIX]),) if HOST_PREFIX in complete else ()
+
+
+def _without_wide(filling: Filling) -> Filling:
+    widest = WidestForm()
+    kept = []
+    for network in filling.networks:
+        shortest = widest.ipv4 if family_of(network) is Family.IPV4 else widest.ipv6
+        if network.prefixlen >= shortest:
+            kept.append(network)
+        else:
+            log.warning("%s in %s is left out: it is wider than /%d", network, filling.source, shortest)
+    return replace(filling, networks=tuple(kept))
 
 
 def _read_source(choice: Choice) -> Source:

@@ -2,15 +2,15 @@
 
 import hashlib
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
-from abctl.errors import BadFirewall, WriteFailed
+from abctl.errors import BadFirewall
 from abctl.host.data import find_data
 from abctl.host.live import LivePaths
-from abctl.host.lock import wait_for_lock
+from abctl.host.lock import wait_for_file
 from abctl.host.replace import replace_file
 
 DEFAULT_FOLDER = Path("/etc/abctl")  # as in host.config, which takes longer to load
@@ -90,19 +90,10 @@ class KeptFile:
         """Replace the file at once; raise WriteFailed."""
         replace_file(self._path, data)
 
-    @contextmanager
-    def lock(self) -> Iterator[None]:
+    def lock(self) -> AbstractContextManager[None]:
         """Wait until nobody else has the lock; raise Busy after half a minute."""
-        try:
-            self._lock.parent.mkdir(parents=True, exist_ok=True)
-            fd = os.open(self._lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        except OSError as error:
-            raise WriteFailed(f"{self._lock} cannot be opened: {error.strerror}; run as root") from error
-        try:
-            wait_for_lock(fd, _LOCK_WAIT, "another abctl changes the firewall: wait until it has ended")
-            yield
-        finally:
-            os.close(fd)
+        busy = "another abctl changes the firewall: wait until it has ended"
+        return wait_for_file(self._lock, _LOCK_WAIT, busy)
 
 
 @dataclass(frozen=True, slots=True)

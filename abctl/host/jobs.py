@@ -89,7 +89,10 @@ class JobFolder:
             os.close(fd)
 
     def _make(self) -> None:
-        self.folder.mkdir(mode=0o755, parents=True, exist_ok=True)
+        # Whoever could open the files could hold their locks, and so keep jobs alive or waiting.
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if self.folder.stat().st_mode & 0o077:
+            self.folder.chmod(0o700)
 
     def _forget_older(self) -> None:
         files = sorted(self.folder.glob(f"*{_SUFFIX}"), key=lambda path: path.stat().st_mtime)

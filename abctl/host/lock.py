@@ -11,20 +11,22 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from abctl.core.holder import Holder
-from abctl.errors import Busy, DiskUnusable
+from abctl.errors import Busy, DiskUnusable, WriteFailed
 from abctl.host.small_files import read_small
 
 _HOST_LOCK = "abctl-host.lock"
 _PAUSE = 0.05  # seconds between two tries
 _START_TIME = 19  # place of starttime among the fields
-_HOST_FOLDER = Path("/run")  # only root writes there, so nobody else can keep a host from its upgrade
+# Only root makes files there; and who cannot open one cannot hold it, and so keep a host from its upgrade.
+_HOST_FOLDER = Path("/run")
+_OWN = 0o600
 _DEVICE_FOLDER = Path("/run/lock")
 
 
 @contextmanager
 def lock_host(folder: Path = _HOST_FOLDER) -> Iterator[None]:
     """Keep every other abctl from changing the running host; raise Busy where one does already."""
-    with _lock(folder / _HOST_LOCK, "this host", create=True):
+    with lock_file(folder / _HOST_LOCK, "this host"):
         yield
 
 
@@ -39,7 +41,7 @@ def lock_disk(path: Path, folder: Path = _DEVICE_FOLDER) -> Iterator[None]:
         file, create = _lock_of(path, folder)
     except OSError as error:
         raise DiskUnusable(f"{path} cannot be used: {error.strerror}") from error
-    with _lock(file, str(path), create=create):
+    with _locked(_open(file, str(path), create=create), str(path)):
         yield
 
 
@@ -54,13 +56,44 @@ def _lock_of(path: Path, folder: Path) -> tuple[Path, bool]:
 @contextmanager
 def lock_file(path: Path, what: str) -> Iterator[None]:
     """Keep every other abctl from ``what``, by a file made for it; raise Busy where one does it already."""
-    with _lock(path, what, create=True):
+    try:
+        fd = open_own(path)
+    except OSError as error:
+        raise DiskUnusable(f"{what} cannot be locked ({path}): {error.strerror}; run as root") from error
+    with _locked(fd, what):
         yield
 
 
 @contextmanager
-def _lock(path: Path, what: str, *, create: bool) -> Iterator[None]:
-    fd = _open(path, what, create=create)
+def wait_for_file(path: Path, seconds: float, busy: str) -> Iterator[None]:
+    """Lock a file made for it as soon as nobody else has it; raise Busy, saying ``busy``, or WriteFailed."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fd = open_own(path)
+    except OSError as error:
+        raise WriteFailed(f"{path} cannot be opened: {error.strerror}; run as root") from error
+    try:
+        wait_for_lock(fd, seconds, busy)
+        yield
+    finally:
+        os.close(fd)
+
+
+def open_own(path: Path) -> int:
+    """Open or make a file that only its owner can open; raise OSError."""
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NOCTTY, _OWN)
+    try:
+        if stat.S_IMODE(os.fstat(fd).st_mode) != _OWN:
+            os.fchmod(fd, _OWN)
+    except OSError:
+        os.close(fd)
+        raise
+    return fd
+
+
+@contextmanager
+def _locked(fd: int, what: str) -> Iterator[None]:
+    """Lock an open file, and close it in the end; raise Busy where somebody else has it."""
     try:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -106,18 +139,14 @@ def find_holder(disk: Path | None) -> Holder | None:
     """
     try:
         path = _HOST_FOLDER / _HOST_LOCK if disk is None else _lock_of(disk, _DEVICE_FOLDER)[0]
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK)
+        pid = _find_holder(path.stat())
     except OSError:
         return None
-    try:
-        pid = _find_holder(fd)
-    finally:
-        os.close(fd)
     return None if pid is None or pid == os.getpid() else _look_at(pid)
 
 
 def _say_busy(fd: int, what: str) -> str:
-    pid = _find_holder(fd)
+    pid = _find_holder(os.fstat(fd))
     holder = None if pid is None else _look_at(pid)
     if holder and holder.stopped:
         return (
@@ -139,9 +168,8 @@ def _look_at(pid: int) -> Holder:
     return Holder(pid, since, age, stopped=fields[0] in ("T", "t"))
 
 
-def _find_holder(fd: int) -> int | None:
+def _find_holder(status: os.stat_result) -> int | None:
     """Return the process that holds the lock; None where it is outside of what this process can see."""
-    status = os.fstat(fd)
     wanted = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}:{status.st_ino}"
     for line in read_small(Path("/proc/locks")).splitlines():
         fields = line.split()

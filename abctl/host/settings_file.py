@@ -2,7 +2,6 @@
 
 import errno
 import logging
-import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,14 +11,14 @@ from abctl.core.settings import Document, Settings, SettingsDamaged, change, enc
 from abctl.core.settings_place import DAMAGED_PATH, GOOD_PATH, PATH, SIZE_MAX
 from abctl.errors import WriteFailed
 from abctl.host.live import LivePaths
-from abctl.host.lock import wait_for_lock
+from abctl.host.lock import wait_for_file
 from abctl.host.mounts import MountTable
 from abctl.host.replace import replace_file
 from abctl.host.small_files import read_if_there
 
 log = logging.getLogger(__name__)
 
-_LOCK_WAIT = 10.0  # seconds
+_LOCK, _LOCK_WAIT = "run/abctl-settings.lock", 10.0  # seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,18 +117,15 @@ class SettingsFile:
 
     @contextmanager
     def _lock(self) -> Iterator[None]:
-        """Let one writer at a time in; the folder itself is locked, so that nothing is left behind."""
+        """Let one writer at a time in."""
         folder = self.path.parent
         try:
             folder.mkdir(mode=0o755, exist_ok=True)
-            fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except OSError as error:
             raise WriteFailed(f"{folder} cannot be used: {error.strerror}") from error
-        try:
-            wait_for_lock(fd, _LOCK_WAIT, f"another program writes the settings in {folder}: try again")
+        busy = f"another program writes the settings in {folder}: try again"
+        with wait_for_file(self._paths / _LOCK, _LOCK_WAIT, busy):
             yield
-        finally:
-            os.close(fd)
 
 
 def choose_settings(read: Callable[[Path], Document | None], path: Path, good: Path) -> Read:
