@@ -296,6 +296,16 @@ def test_a_trial_of_which_nothing_can_be_seen_is_rebooted_at_the_deadline(host: 
     assert 120 <= host.now < 122
 
 
+def test_a_host_that_was_confirmed_is_not_rebooted_when_it_can_no_longer_be_seen(host: Host) -> None:
+    """The kernel's command line calls it a trial until the next reboot."""
+    assert host.serve().stand is Stand.CONFIRMED
+    host.closed_until = 10**9
+    host.now = 40 * 86400.0
+    with pytest.raises(DiskUnusable):
+        host.serve()
+    assert host.reboots == []
+
+
 def test_a_grub_partition_that_is_mounted_late_costs_nothing(host: Host) -> None:
     host.closed_until = 60
     host.serve()

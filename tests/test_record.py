@@ -8,6 +8,8 @@ from abctl.core.record import (
     FILE_SIZE,
     FORM,
     HALF_SIZE,
+    REFUSALS_MAX,
+    TEXT_MAX,
     Entry,
     Happened,
     Record,
@@ -23,6 +25,30 @@ from abctl.core.units import Seconds, Version
 
 B = SlotName.B
 AT = Seconds(0)
+
+
+@pytest.mark.parametrize("letter", ["x", "é", "故", "🔥"])
+def test_however_long_the_reasons_of_refusals_are_the_newest_of_all_is_kept(letter: str) -> None:
+    record = Record()
+    for number in range(REFUSALS_MAX):
+        version = Version(f"{number}.0.0")
+        record = record.with_refusal(Refusal(AT, version, "a" * 64, letter * TEXT_MAX))
+        record = record.with_entry(Entry(AT, Happened.FELL_BACK, B, version, text=letter * TEXT_MAX))
+    kept = decode_half(encode_half(record))
+    assert kept is not None
+    assert [item.version for item in kept.refusals] == [f"{number}.0.0" for number in range(REFUSALS_MAX)]
+    assert all(item.reason for item in kept.refusals)
+    assert kept.entries[-10:] == record.entries[-10:]
+
+
+def test_refusals_that_fit_in_no_way_are_dropped_the_oldest_first() -> None:
+    versions = [Version(f"{number}.{'0' * 2000}") for number in range(REFUSALS_MAX)]
+    refusals = tuple(Refusal(AT, version, "a" * 64, "why") for version in versions)
+    kept = decode_half(encode_half(Record(refusals=refusals)))
+    assert kept is not None
+    left = [item.version for item in kept.refusals]
+    assert 0 < len(left) < REFUSALS_MAX
+    assert left == versions[-len(left) :]
 
 
 def test_a_trial_that_was_called_off_and_then_confirmed_or_allowed_starts_with_a_clean_sheet() -> None:

@@ -5,6 +5,7 @@ import pytest
 from abctl.core.bootenv import BootEnv, Trial, encode
 from abctl.core.marks import PATH, empty_file
 from abctl.core.slot import SlotName
+from abctl.host.health_file import note_trial_over
 from tests.host_files import SCRIPTS, Stage
 
 A, B = SlotName.A, SlotName.B
@@ -40,6 +41,17 @@ def set_copies(stage: Stage, first: bytes | None, second: bytes | None) -> None:
 
 def end(stage: Stage, how: str) -> int:
     return stage.run(SCRIPTS / "abctl-trial", how).returncode
+
+
+@pytest.mark.parametrize("how", ["deadline", "failed"])
+def test_a_trial_that_ended_well_is_not_rebooted_though_nothing_of_it_can_be_read(
+    stage: Stage, how: str
+) -> None:
+    """The grub partition may be unmounted long after."""
+    set_copies(stage, b"", b"")
+    assert end(stage, how) == 1
+    note_trial_over(stage.root)
+    assert end(stage, how) == 0
 
 
 # --- whether it is over -----------------------------------------------------------------------------

@@ -20,7 +20,7 @@ from abctl.host import clock
 from abctl.host.check_files import Done
 from abctl.host.checks import Round, Scene
 from abctl.host.config import read_config
-from abctl.host.health_file import write_health
+from abctl.host.health_file import is_trial_over, note_trial_over, write_health
 from abctl.host.live import LivePaths, read_command_line
 from abctl.host.notify import Notifier
 from abctl.host.run import run
@@ -167,6 +167,10 @@ class LiveSurroundings:
         return self._read_env() is None or must_reboot(observe(self._machine.ports).host)
 
     def disarm(self) -> None:
+        try:
+            note_trial_over(self._scene.paths.root)
+        except AbctlError as error:
+            log.warning("that the trial is over cannot be kept for this boot: %s", error)
         stop_units(DEADLINE_TIMER, WATCHDOG, run=self._run)
 
     def reboot(self) -> None:
@@ -182,8 +186,8 @@ def tell(paths: LivePaths, state: HealthState) -> None:
 
 
 def is_trial_boot(paths: LivePaths) -> bool:
-    """Whether GRUB said that this boot is one of a trial."""
-    return read_command_line(paths).why is Why.TRIAL
+    """Whether GRUB said that this boot is one of a trial, and it has not ended since."""
+    return read_command_line(paths).why is Why.TRIAL and not is_trial_over(paths.root)
 
 
 def reboot(run: Run = run) -> None:

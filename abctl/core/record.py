@@ -19,6 +19,7 @@ HALF_SIZE, FILE_SIZE = FORM.half_size, FORM.file_size
 PATH = "abctl/record"  # on the config volume
 REFUSALS_MAX = 32
 TEXT_MAX = 200
+_ENTRIES_MIN = 16  # of the history that are worth more than whole reasons of refusals
 
 
 class Happened(StrEnum):
@@ -128,21 +129,33 @@ _KINDS: dict[str, tuple[type, ...]] = {
 
 
 def encode_half(record: Record) -> bytes:
-    """Return the record as one half; the oldest entries that do not fit are dropped."""
-    entries = list(record.entries)
-    while True:
-        body = json.dumps(
-            {
-                "serial": record.serial,
-                "refusals": [asdict(item) for item in record.refusals],
-                "entries": [_without_nothing(asdict(entry)) for entry in entries],
-            },
-            separators=(",", ":"),
-        )
-        half = FORM.seal(body.encode())
-        if half is not None:
-            return half
-        del entries[: max(1, len(entries) // 8)]
+    """Return the record as one half; what does not fit is dropped, of the oldest entries first.
+
+    Where refusals leave no room for the newest entries, their reasons are cut short.
+    """
+    while (half := FORM.seal(_encode(record))) is None:
+        record = _shorten(record)
+    return half
+
+
+def _encode(record: Record) -> bytes:
+    values = {
+        "serial": record.serial,
+        "refusals": [asdict(item) for item in record.refusals],
+        "entries": [_without_nothing(asdict(entry)) for entry in record.entries],
+    }
+    return json.dumps(values, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def _shorten(record: Record) -> Record:
+    """Drop some of what matters least."""
+    entries, refusals = record.entries, record.refusals
+    if len(entries) > _ENTRIES_MIN or not any(item.reason for item in refusals):
+        if entries:
+            return replace(record, entries=entries[max(1, len(entries) // 8) :])
+        return replace(record, refusals=refusals[1:])
+    shorter = (replace(item, reason=item.reason[: len(item.reason) // 2]) for item in refusals)
+    return replace(record, refusals=tuple(shorter))
 
 
 def _without_nothing(values: dict[str, Any]) -> dict[str, Any]:
