@@ -28,11 +28,11 @@ from abctl.core.bootenv import (
     encode_older,
 )
 from abctl.core.envblock import make_block, parse_block
-from abctl.core.evidence import Evidence, Stage
+from abctl.core.evidence import Evidence, Stage, TrialEvidence
 from abctl.core.explain import NO_MARK, NO_VOLUME
 from abctl.core.health import CheckResult
 from abctl.core.health import Verdict as CheckVerdict
-from abctl.core.machine import Confirm, RollBack, Unhealthy
+from abctl.core.machine import Confirm, MarkBad, RollBack, Unhealthy
 from abctl.core.marks import What
 from abctl.core.record import TEXT_MAX, Entry, Happened, Record, decode_half, encode_half
 from abctl.core.slot import SlotName
@@ -294,6 +294,51 @@ def test_status_tells_it_before_anything_was_settled() -> None:
     assert report.last_trial
     assert report.last_trial.sentence == "the last boot started its kernel, but did not reach userland"
     assert world.evidence.writes == before
+
+
+def test_a_trial_is_one_whatever_an_admin_says_of_the_other_slot_set_meanwhile() -> None:
+    world = armed(A)
+    world.boot_trial(Stage.CHECKS, [DISK_FULL], ended="required check disk-space failed")
+    world.boot_trial(Stage.USERLAND)
+    apply(world.ports, MarkBad(Seconds(world.clock), A, "it is old"))
+    note_stage(world.ports, Stage.CHECKS, ended="required check net failed")
+    [trial] = world.kept.trials
+    assert [(item.number, item.ended) for item in trial.attempts] == [
+        (1, "required check disk-space failed"),
+        (2, "required check net failed"),
+    ]
+
+
+def test_what_an_earlier_trial_left_is_not_told_of_one_of_the_same_generation() -> None:
+    """Generations start anew where both copies of the boot environment were lost."""
+    world = armed(A)
+    generation = world.current.generation if world.current else 0
+    other = TrialEvidence(A, Version("1.5.0"), generation).reached(1, Stage.CONFIRMED)
+    world.evidence.data = bytearray(world.evidence.data)
+    ConfigEvidence(world.evidence).write(Evidence((other,), serial=1))
+    current = world.current
+    assert current is not None
+    assert (current.slot_set, current.version, current.attempts) == (B, "2.0.0", ())
+    world.boot_trial(Stage.USERLAND)
+    [kept] = world.kept.trials
+    assert (kept.slot_set, kept.version, [item.stage for item in kept.attempts]) == (
+        B,
+        "2.0.0",
+        [Stage.USERLAND],
+    )
+
+
+def test_a_trial_begins_without_the_marks_of_another() -> None:
+    world = TrialWorld(fresh_host(A))
+    world.power_on()
+    for generation in range(12):
+        line = f"{generation} 2 kernel".encode().ljust(marks_file.LINE_SIZE - 1) + b"\n"
+        world.marks.overwrite(2 * marks_file.LINE_SIZE, line)
+        world.install(TWO)
+        current = world.current
+        assert current is not None
+        assert current.attempts == ()
+        apply(world.ports, RollBack(Seconds(world.clock)))
 
 
 def test_a_trial_keeps_its_evidence_when_a_copy_of_the_boot_environment_is_mended() -> None:

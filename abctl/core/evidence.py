@@ -72,6 +72,11 @@ class TrialEvidence:
     generation: int
     attempts: tuple[Attempt, ...] = ()
 
+    def is_same(self, other: "TrialEvidence") -> bool:
+        """Whether both are of one trial: generations start anew where all copies of them were lost."""
+        mine = (self.slot_set, self.version, self.generation)
+        return mine == (other.slot_set, other.version, other.generation)
+
     def find(self, number: int) -> Attempt | None:
         return next((attempt for attempt in self.attempts if attempt.number == number), None)
 
@@ -98,11 +103,16 @@ class Evidence:
         return next((trial for trial in reversed(self.trials) if trial.generation == generation), None)
 
     def with_trial(self, trial: TrialEvidence) -> "Evidence":
-        """Return the evidence with this trial in the place of the one of its generation, or as the newest."""
-        if self.find(trial.generation) is None:
-            return replace(self, trials=(*self.trials, trial)[-TRIALS_MAX:])
-        kept = (trial if item.generation == trial.generation else item for item in self.trials)
-        return replace(self, trials=tuple(kept))
+        """Return the evidence with this trial in its place, or as the newest and alone of its generation."""
+        if any(item.is_same(trial) for item in self.trials):
+            kept = (trial if item.is_same(trial) else item for item in self.trials)
+            return replace(self, trials=tuple(kept))
+        others = (item for item in self.trials if item.generation != trial.generation)
+        return replace(self, trials=(*others, trial)[-TRIALS_MAX:])
+
+    def known_of(self, trial: TrialEvidence) -> TrialEvidence:
+        """Return what is kept of this trial, or itself."""
+        return next((item for item in self.trials if item.is_same(trial)), trial)
 
     def note(  # noqa: PLR0913 - the fields of an attempt
         self,
@@ -120,7 +130,7 @@ class Evidence:
         """Note how far boot ``number`` of a trial got: the stage never goes back, what is given replaces."""
         if not 1 <= number <= MAX_ATTEMPTS:
             raise ValueError(f"a trial has boots 1 to {MAX_ATTEMPTS}, not {number}")
-        trial = self.find(generation) or TrialEvidence(slot_set, version, generation)
+        trial = self.known_of(TrialEvidence(slot_set, version, generation))
         trial = trial.reached(number, stage, at)
         known = trial.find(number)
         assert known is not None
@@ -133,7 +143,7 @@ class Evidence:
         return self.with_trial(trial.with_attempt(attempt))
 
     def renumber(self, before: int, after: int) -> "Evidence":
-        """Return the evidence where a trial goes on under another generation, as after mending a copy."""
+        """Return the evidence where a trial goes on under another generation."""
         trial = self.find(before)
         if trial is None or self.find(after):
             return self

@@ -51,16 +51,17 @@ def come_up(ports: Ports) -> Host:
 
 def apply(ports: Ports, event: Event) -> Host:
     """Settle, decide on ``event``, perform it, and return the host as it is then."""
-    before = settle(ports)
-    host, effects = transition(before, event)
+    host, effects = transition(settle(ports), event)
     if isinstance(event, InstallVerified):
-        witness.make_marks_file(ports)
-    trial = observe(ports).host if isinstance(event, Confirm | RollBack) else None
+        witness.make_marks_file(ports, anew=True)
+    before = observe(ports).host
     perform(effects, ports.grub, ports.slots, ports.records)
-    if trial and isinstance(event, Confirm):
-        witness.note_attempt(ports, trial, Stage.CONFIRMED)
-    elif trial:
-        witness.note_attempt(ports, trial, Stage.USERLAND, ended="given up by an admin")
+    if isinstance(event, Confirm):
+        witness.note_attempt(ports, before, Stage.CONFIRMED)
+    elif isinstance(event, RollBack):
+        witness.note_attempt(ports, before, Stage.USERLAND, ended="given up by an admin")
+    else:
+        witness.follow(ports, before, observe(ports).host)
     return host
 
 

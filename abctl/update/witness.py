@@ -86,8 +86,8 @@ def gather(ports: Ports, host: Host) -> TrialEvidence | None:
     generation = host.env.generation
     if ports.evidence is None or trial is None or generation == 0:
         return None  # the older system's boot environment has no generations
-    known = ports.evidence.read().find(generation)
-    known = known or TrialEvidence(trial.slot_set, host.env[trial.slot_set].version, generation)
+    this = TrialEvidence(trial.slot_set, host.env[trial.slot_set].version, generation)
+    known = ports.evidence.read().known_of(this)
     marks = parse_marks(ports.marks.read()) if ports.marks else ()
     known = with_marks(known, (mark for mark in marks if mark.generation == generation))
     if host.why is Why.NO_KERNEL and host.running.passed_over is trial.slot_set:
@@ -129,16 +129,21 @@ def note_boots(ports: Ports, host: Host) -> str:
 
 
 def follow(ports: Ports, before: Host, after: Host) -> None:
-    """Keep the evidence of a trial together where mending the copies gave it another generation."""
-    if ports.evidence is None or after.env.trial is None or before.env.generation == after.env.generation:
+    """Keep the evidence of a trial together where it goes on under another generation."""
+    if ports.evidence is None or after.env.trial is None or before.env.trial is None:
+        return
+    if after.env.trial.slot_set is not before.env.trial.slot_set:
         return
     known = ports.evidence.read()
     _write(ports, known, known.renumber(before.env.generation, after.env.generation))
 
 
-def make_marks_file(ports: Ports) -> None:
-    """Make the file that an initramfs leaves its marks in; it makes none itself."""
-    if ports.marks is None or ports.marks.read():
+def make_marks_file(ports: Ports, *, anew: bool = False) -> None:
+    """Make the file that an initramfs leaves its marks in; it makes none itself.
+
+    With ``anew`` no mark of an earlier trial is left: marks name a generation alone.
+    """
+    if ports.marks is None or (ports.marks.read() and not anew):
         return
     try:
         ports.marks.overwrite(0, marks_file.empty_file())
