@@ -175,6 +175,16 @@ def test_what_appears_meanwhile_is_not_overwritten(tmp_path: Path) -> None:
     assert [item.name for item in tmp_path.iterdir()] == ["disk.img"]
 
 
+def test_the_size_that_is_said_to_be_needed_is_enough(tmp_path: Path) -> None:
+    layout = read_layout(GUEST)
+    with pytest.raises(BadLayout) as caught:
+        layout.fit_to(Bytes(400 * MIB))
+    needed = int(re.findall(r"needs a disk of (\d+) bytes", str(caught.value))[0])
+    with create_disk(tmp_path / "disk.img", layout, STATE, size=Bytes(needed)) as disk:
+        assert disk.table.disk_size == needed
+    assert check_disk(tmp_path / "disk.img")[1] == ()
+
+
 def test_a_size_that_is_too_small_is_refused(tmp_path: Path) -> None:
     layout = read_layout(GUEST)
     with (

@@ -187,7 +187,7 @@ def _find_problems(layout: Layout) -> list[str]:
         if left.end_sector > right.start_sector
     ]
     problems += [f"{left.name} grows but is not the last partition" for left in by_sector[:-1] if left.grow]
-    if by_sector[-1].end_sector * SECTOR > layout.size - GPT_SECTORS * SECTOR:
+    if (by_sector[-1].end_sector + GPT_SECTORS - 1) * SECTOR > layout.size:
         problems.append(f"{by_sector[-1].name} ends after the disk of {layout.size} bytes")
     if layout.volume_group:
         problems += _find_group_problems(layout, layout.volume_group)
