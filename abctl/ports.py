@@ -37,7 +37,7 @@ class ConfigFile(Protocol):
     """A file of fixed size on the config volume, which both slot sets share."""
 
     def read(self) -> bytes:
-        """Return what it holds; nothing where it is missing or cannot be read."""
+        """Return what it holds, with zeros for a half that cannot be read; nothing where there is nothing."""
         ...
 
     def overwrite(self, offset: int, data: bytes) -> None:

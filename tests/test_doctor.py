@@ -28,6 +28,7 @@ from abctl.core.doctor import (
 from abctl.core.doctor_disk import (
     UnitState,
     VolumeUse,
+    judge_kept,
     judge_lock,
     judge_own_units,
     judge_room,
@@ -38,6 +39,7 @@ from abctl.core.doctor_disk import (
 )
 from abctl.core.events import Running
 from abctl.core.found import Extent
+from abctl.core.halves import Harm, Unsound
 from abctl.core.holder import Holder
 from abctl.core.newest import find_newest
 from abctl.core.signed_dates import FIELD, read_dates, say_expired
@@ -302,6 +304,43 @@ def test_what_fills_the_config_volume_is_named_with_the_command_that_removes_it(
     found = judge_space(Half(), Foreign("/boot/config/core", 12 * MIB, "rm -i /boot/config/core"), "du")
     assert found.command == "rm -i /boot/config/core"
     assert "/boot/config/core takes 12 MiB of it" in found.sentence
+
+
+def unread(path: str, harm: Harm, why: str) -> Unsound:
+    return Unsound(path, harm, b"", (), why)
+
+
+def test_a_half_that_cannot_be_read_is_a_warning_with_a_repair() -> None:
+    found = judge_kept([], [], HOST, [unread("abctl/trust", Harm.HALF, "the disk reports an I/O error")])
+    assert (found.verdict, found.command) == (Verdict.WARNING, "abctl doctor --repair")
+    assert found.sentence == (
+        "on the config volume, one half of abctl/trust cannot be read, and the other one counts: "
+        "the disk reports an I/O error"
+    )
+
+
+def test_what_is_lost_with_a_file_is_a_fault_with_a_repair() -> None:
+    found = judge_kept([], [], HOST, [unread("abctl/trust", Harm.UNREADABLE, "EIO")])
+    assert (found.verdict, found.can_repair) == (Verdict.FAULT, True)
+    assert found.sentence == "on the config volume, abctl/trust cannot be read, and what it held is lost: EIO"
+
+
+def test_files_that_cannot_be_opened_for_one_cause_are_told_together_and_not_repaired() -> None:
+    files = [unread(f"abctl/{name}", Harm.CLOSED, "no superblock") for name in ("a", "b", "c", "d")]
+    found = judge_kept([], [], HOST, files)
+    assert (found.verdict, found.command, found.can_repair) == (Verdict.FAULT, None, False)
+    assert found.sentence == (
+        "on the config volume, abctl/a, abctl/b, abctl/c and 1 more cannot be read: no superblock"
+    )
+    assert judge_kept(["abctl/e"], [], HOST, files).can_repair
+
+
+def test_what_is_missing_on_a_file_system_with_a_journal_left_may_be_hidden() -> None:
+    found = judge_kept(["abctl/jobs"], [], HOST, is_unclean=True)
+    assert found.sentence == (
+        "on the config volume, abctl/jobs is missing, or hidden, for the file system was not left clean"
+    )
+    assert (found.verdict, found.can_repair) == (Verdict.WARNING, True)
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import pytest
 
 from abctl.core import record
 from abctl.core.events import Running
+from abctl.core.found import Extent
 from abctl.core.health import CheckResult, HealthPolicy, MinFree, Verdict
 from abctl.core.slot import SlotName
 from abctl.errors import RunningMismatch, ToolFailed
@@ -17,6 +18,7 @@ from abctl.host.checks import Round, Scene
 from abctl.host.layouts import read_layout
 from abctl.host.live import LiveSystem
 from abctl.host.systemd import Systemd, parse_jobs, parse_manager, parse_units, read_journal_tail
+from tests.failing_disk import FailingDisk
 from tests.fake_live import FakeHost, live_record
 
 A, B = SlotName.A, SlotName.B
@@ -259,6 +261,18 @@ def test_a_damaged_record_is_a_warning_only(machine: Machine) -> None:
     found = machine.check("config-volume")
     assert found.verdict is Verdict.WARNED
     assert "the record" in found.text
+
+
+def test_a_record_of_which_the_disk_gives_nothing_back_is_a_warning(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    live_record(machine.host.paths).write(record.Record(serial=1))
+    half = record.FILE_SIZE // 2
+    disk = FailingDisk(monkeypatch, machine.host.root / "boot/config" / record.PATH)
+    disk.spoil([Extent(0, 512)])
+    assert machine.check("config-volume").verdict is Verdict.PASSED
+    disk.spoil([Extent(half, 512)])
+    assert machine.check("config-volume").verdict is Verdict.WARNED
 
 
 # --- a round ----------------------------------------------------------------------------------------

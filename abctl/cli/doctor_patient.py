@@ -16,13 +16,12 @@ from abctl.core.advice import Prompt
 from abctl.core.bootenv import EnvFiles
 from abctl.core.contents import Contents
 from abctl.core.found import Extent
-from abctl.core.halves import Halves
+from abctl.core.halves import Halves, Unsound, find_harm
 from abctl.core.layout import Role
 from abctl.core.signed_dates import SignedDates, read_dates
 from abctl.core.slot import SlotName
 from abctl.errors import DiskUnusable
 from abctl.host.config import DEFAULT_FOLDER, HostConfig, read_config
-from abctl.ports import ConfigFile
 from abctl.update.first import blank_config_files
 from abctl.update.operate import Observed, observe
 
@@ -30,7 +29,8 @@ if TYPE_CHECKING:
     from abctl.core.compare import Difference
     from abctl.core.layout import Layout
     from abctl.host.block import ExtentVolume
-    from abctl.host.disk import Disk
+    from abctl.host.disk import Disk, DiskConfigFile
+    from abctl.host.live import LiveConfigFile
 
 
 _FORMS: dict[str, Halves] = {
@@ -135,7 +135,7 @@ class Patient:
         with ExtentVolume(path, [Extent(0, size_of(path))], home.name) as volume:
             yield volume
 
-    def config_file(self, path: str, size: int) -> ConfigFile:
+    def config_file(self, path: str, size: int) -> "LiveConfigFile | DiskConfigFile":
         """Return a file of fixed size on the config volume."""
         if self.is_live:
             from abctl.host.live import LiveConfigFile  # noqa: PLC0415
@@ -145,17 +145,21 @@ class Patient:
 
         return DiskConfigFile(self.disk, path, size)
 
-    def find_unsound(self) -> tuple[list[str], list[str]]:
-        """Return the files of the config volume that are missing, and those of which nothing is whole."""
-        lost, damaged = [], []
-        for path, blank in blank_config_files().items():
-            data = self.config_file(path, len(blank)).read()
-            form = _FORMS.get(path)
-            if len(data) < len(blank):
-                lost.append(path)
-            elif form and data.strip() and all(form.unseal(half) is None for half in form.split(data)):
-                damaged.append(path)
-        return lost, damaged
+    def find_unsound(self) -> tuple[Unsound, ...]:
+        """Return the files of the config volume that are not as they have to be."""
+        found = (
+            find_harm(path, self.config_file(path, len(blank)).look(), _FORMS.get(path), blank)
+            for path, blank in blank_config_files().items()
+        )
+        return tuple(item for item in found if item)
+
+    def is_unclean(self) -> bool:
+        """Whether files of the config volume may stand only in its journal; on a running host none does."""
+        if self.is_live:
+            return False
+        from abctl.host.config_volume import is_unclean  # noqa: PLC0415
+
+        return is_unclean(self.disk)
 
     # --- the configuration ---
 

@@ -1,11 +1,13 @@
 """What ``abctl doctor --repair`` does: what loses nothing, and nothing in a slot. Each says what it did."""
 
+from collections.abc import Sequence
 from contextlib import suppress
 
 from abctl.cli.doctor_patient import Patient
 from abctl.core.bootenv import Copy, encode, encode_older, writing_order
-from abctl.errors import StateUnwritable
-from abctl.update.first import blank_config_files
+from abctl.core.doctor import name_some
+from abctl.core.halves import Harm, Unsound
+from abctl.errors import StateUnwritable, WriteFailed
 from abctl.update.operate import settle
 
 
@@ -61,23 +63,53 @@ def repair_volumes(patient: Patient) -> str:
 
 
 def repair_kept(patient: Patient) -> str:
-    """Make the files of the config volume anew that are missing, or of which nothing is whole."""
-    lost, damaged = patient.find_unsound()
-    blank = blank_config_files()
-    for path in damaged:
-        patient.config_file(path, len(blank[path])).overwrite(0, blank[path])
-    if patient.is_live:
-        for path in lost:
-            patient.config_file(path, len(blank[path])).overwrite(0, blank[path])
-    elif lost:
-        from abctl.host.config_volume import put_on_config_volume  # noqa: PLC0415
+    """Make the files of the config volume anew that are missing, or what is not whole of them."""
+    done = ["cleaned the file system of the config volume with e2fsck"] if _make_clean(patient) else []
+    unsound = [item for item in patient.find_unsound() if item.harm is not Harm.CLOSED]
+    growing = [] if patient.is_live else [item for item in unsound if item.harm in (Harm.MISSING, Harm.SHORT)]
+    _put(patient, growing)
+    for item in unsound:
+        if item not in growing:
+            file = patient.config_file(item.path, len(item.wanted))
+            for offset, data in item.parts:
+                file.overwrite(offset, data)
+    new = [item.path for item in unsound if not item.keeps]
+    halves = [item.path for item in unsound if item.keeps]
+    if new:
+        done.append(f"made {', '.join(new)} anew, with nothing in it")
+    if halves:
+        done.append(f"wrote anew what was not whole of {', '.join(halves)}, and nothing of what was")
+    return ", and ".join(done) or "found nothing to mend any more"
 
-        put_on_config_volume(patient.disk, {path: blank[path] for path in lost})
-    return f"made {', '.join((*lost, *damaged))} anew, with nothing in it"
+
+def _make_clean(patient: Patient) -> bool:
+    """What stands only in the journal of a disk looks missing; on a running host it was replayed."""
+    if patient.is_live:
+        return False
+    from abctl.host.config_volume import make_clean  # noqa: PLC0415
+
+    return make_clean(patient.disk)
+
+
+def _put(patient: Patient, files: Sequence[Unsound]) -> None:
+    """Make files of a disk from outside, where none can grow in its place."""
+    from abctl.host.config_volume import put_on_config_volume  # noqa: PLC0415
+
+    keeping = [item.path for item in files if item.keeps]
+    if keeping:
+        # Whatever goes wrong between removing the old one and writing the new would lose what it holds.
+        raise WriteFailed(
+            f"{name_some(keeping)} is too short, and what is in it counts: mount the config volume, and let "
+            "abctl write there"
+        )
+    if files:
+        short = [item.path for item in files if item.harm is Harm.SHORT]
+        put_on_config_volume(patient.disk, {item.path: item.wanted for item in files}, short)
 
 
 def repair_settings(patient: Patient) -> str:
     """Write the settings anew from their last good copy; what was damaged is kept beside them."""
     assert patient.machine.config is not None
-    patient.machine.config.restore_settings()
+    if not patient.machine.config.restore_settings():
+        return "cleaned the file system of the config volume with e2fsck, and then they were sound"
     return "wrote the settings anew from their last good copy"

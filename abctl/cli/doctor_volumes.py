@@ -12,6 +12,7 @@ from abctl.core.doctor_disk import (
     judge_space,
     make_lvcreate,
 )
+from abctl.core.halves import Harm
 from abctl.core.newest import find_newest
 from abctl.core.slot import Slot
 from abctl.core.space import is_short
@@ -76,8 +77,12 @@ def look_at_kept(patient: Patient) -> Finding:
         if MountTable().find("/boot/config") is None:
             text = "the config volume is not mounted on /boot/config"
             return Finding(Verdict.FAULT, text, "systemctl start boot-config.mount")
-    lost, damaged = patient.find_unsound()
-    return judge_kept(lost, damaged, patient.prompt)
+    unsound = patient.find_unsound()
+    lost = [item.path for item in unsound if item.harm in (Harm.MISSING, Harm.SHORT)]
+    damaged = [item.path for item in unsound if item.harm is Harm.DAMAGED]
+    unreadable = [item for item in unsound if item.problem]
+    is_unclean = bool(lost) and patient.is_unclean()
+    return judge_kept(lost, damaged, patient.prompt, unreadable, is_unclean=is_unclean)
 
 
 def look_at_space(patient: Patient) -> Finding:

@@ -84,8 +84,8 @@ class ConfigVolume(Protocol):
 
     def settings(self) -> Read: ...
 
-    def restore_settings(self) -> None:
-        """Write the settings anew from the last good copy."""
+    def restore_settings(self) -> bool:
+        """Write the settings anew from the last good copy; False where they count after all."""
         ...
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from abctl.core.advice import Prompt
 from abctl.core.compare import Difference, Severity
 from abctl.core.doctor import Finding, Verdict, name_some, ok
+from abctl.core.halves import Harm, Unsound
 from abctl.core.holder import Holder
 from abctl.core.layout import Layout, LogicalVolume
 from abctl.core.newest import Newest
@@ -83,17 +84,49 @@ def judge_snapshots(volumes: Sequence[VolumeUse]) -> Finding:
 # --- the config volume ------------------------------------------------------------------------------
 
 
-def judge_kept(lost: Sequence[str], damaged: Sequence[str], prompt: Prompt) -> Finding:
-    """Are the files whole that abctl keeps outside both slot sets?"""
+_UNREADABLE = {
+    Harm.HALF: "one half of {} cannot be read, and the other one counts: {}",
+    Harm.UNREADABLE: "{} cannot be read, and what it held is lost: {}",
+    Harm.CLOSED: "{} cannot be read: {}",
+}
+
+
+def judge_kept(
+    lost: Sequence[str],
+    damaged: Sequence[str],
+    prompt: Prompt,
+    unreadable: Sequence[Unsound] = (),
+    *,
+    is_unclean: bool = False,
+) -> Finding:
+    """Are the files whole that abctl keeps outside both slot sets?
+
+    ``is_unclean`` says that its journal was not replayed, in which files may stand.
+    """
     texts = []
     if damaged:
         texts.append(f"{name_some(damaged)} is damaged, and what it held is lost")
     if lost:
-        texts.append(f"{name_some(lost)} is missing")
-    if texts:
-        verdict = Verdict.FAULT if damaged else Verdict.WARNING
-        return Finding(verdict, f"on the config volume, {' and '.join(texts)}").with_repair(prompt)
-    return ok("record, evidence, marks and what is known of the repository are whole")
+        where = ", or hidden, for the file system was not left clean" if is_unclean else ""
+        texts.append(f"{name_some(lost)} is missing{where}")
+    texts += _say_unreadable(unreadable)
+    if not texts:
+        return ok("record, evidence, marks and what is known of the repository are whole")
+    grave = damaged or any(item.harm is not Harm.HALF for item in unreadable)
+    finding = Finding(
+        Verdict.FAULT if grave else Verdict.WARNING, f"on the config volume, {' and '.join(texts)}"
+    )
+    if lost or damaged or any(item.harm is not Harm.CLOSED for item in unreadable):
+        return finding.with_repair(prompt)
+    return finding
+
+
+def _say_unreadable(unreadable: Sequence[Unsound]) -> list[str]:
+    """Return a sentence for each cause: where the file system is damaged, all files have the same."""
+    names: dict[tuple[Harm, str], list[str]] = {}
+    for item in unreadable:
+        names.setdefault((item.harm, item.problem), []).append(item.path)
+    return [_UNREADABLE[harm].format(name_some(found), why) for (harm, why), found in names.items()]
 
 
 # --- locks, watchdogs and units ---------------------------------------------------------------------

@@ -191,8 +191,7 @@ def check_config_volume(paths: LivePaths) -> CheckResult:
 
 
 def _is_damaged(path: str, form: Halves, paths: LivePaths) -> bool:
-    data = LiveConfigFile(path, form.file_size, paths).read()
-    return bool(data.strip()) and all(form.unseal(half) is None for half in form.split(data))
+    return form.is_lost(LiveConfigFile(path, form.file_size, paths).look().data)
 
 
 def check_guest(scene: Scene) -> CheckResult:

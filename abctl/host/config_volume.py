@@ -10,13 +10,14 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from abctl.core.layout import Role
+from abctl.core.found import Extent
+from abctl.core.layout import LogicalVolume, Partition, Role
 from abctl.core.settings_place import DAMAGED_PATH, GOOD_PATH, PATH, SIZE_MAX, may_be_sound
 from abctl.core.space import Foreign, Space
-from abctl.errors import DiskUnusable, WriteFailed
+from abctl.errors import DiskUnusable, ToolFailed, WriteFailed
+from abctl.host import ext4_put
 from abctl.host.disk import Disk
 from abctl.host.ext4 import Entry, measure_ext4
-from abctl.host.ext4_put import put_files
 from abctl.host.ext4_space import read_space
 from abctl.host.files import read_file
 from abctl.host.live import LivePaths
@@ -69,21 +70,21 @@ class LiveConfigVolume:
 
         return SettingsFile(self._paths).read()
 
-    def restore_settings(self) -> None:
+    def restore_settings(self) -> bool:
         """Write the settings anew from the last good copy; raise Busy or WriteFailed."""
         from abctl.host.settings_file import SettingsFile  # noqa: PLC0415
 
+        is_copy = self.settings().is_copy
         SettingsFile(self._paths).restore()
+        return is_copy
 
 
 class DiskConfigVolume:
     """The config volume of a disk that is worked on from outside."""
 
     def __init__(self, disk: Disk) -> None:
-        home = disk.layout.find_role(Role.CONFIG)
-        assert home is not None
         self._disk = disk
-        self._home = home
+        self._home = _home_of(disk)
 
     def space(self) -> Space:
         """Return how full it is; raise DiskUnusable."""
@@ -127,26 +128,67 @@ class DiskConfigVolume:
 
         return choose_settings(read, Path("/", PATH), Path("/", GOOD_PATH))
 
-    def restore_settings(self) -> None:
+    def restore_settings(self) -> bool:
         """Write the settings anew where the last good copy counts instead; raise InUse or WriteFailed."""
+        make_clean(self._disk)
         damaged, good = self._read(PATH), self._read(GOOD_PATH)
         if good is None or not self.settings().is_copy:
-            return
+            return False
         files = {PATH: good}
         if damaged is not None:
             files[DAMAGED_PATH] = damaged
         put_on_config_volume(self._disk, files, [path for path in files if self._read(path) is not None])
+        return True
 
 
 def put_on_config_volume(disk: Disk, files: Mapping[str, bytes], instead_of: Iterable[str] = ()) -> None:
-    """Make files on the config volume of a disk, some ``instead_of`` others; raise InUse or WriteFailed."""
+    """Make files on the config volume of a disk, some ``instead_of`` others; raise InUse or WriteFailed.
+
+    What is missing there can be said only after ``make_clean``.
+    """
+    make_clean(disk)
+    ext4_put.put_files(disk.path, _find_place(disk, _home_of(disk)), files, instead_of=instead_of)
+
+
+def is_unclean(disk: Disk) -> bool:
+    """Whether a host that went down left a journal on the config volume, in which files may stand alone."""
+    with disk.open_volume(_home_of(disk)) as volume:
+        return ext4_put.is_unclean(volume)
+
+
+def make_clean(disk: Disk) -> bool:
+    """Replay the journal of the config volume where one is left; return whether there was something to do.
+
+    The next mount would replay it over all that is written before. Raise InUse or WriteFailed.
+    """
+    if not is_unclean(disk):
+        return False
+    home = _home_of(disk)
+    place = _find_place(disk, home)
+    try:
+        ext4_put.make_clean(disk.path, place)
+    except ToolFailed as error:
+        where = f"-o {place.offset} --sizelimit {place.length} {shlex.quote(str(disk.path))}"
+        raise WriteFailed(
+            f"the file system of {home.name} on {disk.path} was not left clean, and {error}: mend it with "
+            f"'d=$(losetup -f --show {where}) && e2fsck -fy $d; losetup -d $d'"
+        ) from error
+    return True
+
+
+def _home_of(disk: Disk) -> Partition | LogicalVolume:
     home = disk.layout.find_role(Role.CONFIG)
     assert home is not None
+    return home
+
+
+def _find_place(disk: Disk, home: Partition | LogicalVolume) -> Extent:
+    """Return where the volume is that is to be written; raise InUse or WriteFailed."""
     disk.check_unused(home)
     places = disk.places_of(home)
     if len(places) != 1:
         raise WriteFailed(f"{home.name} lies in pieces: mount it, and let abctl make its files there")
-    put_files(disk.path, places[0], files, instead_of=instead_of)
+    return places[0]
 
 
 def _find_problems(read: Callable[[str], bytes | None], settings: "Callable[[], Read]") -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from abctl.core.bootenv import Copy, EnvFiles
 from abctl.core.compare import Difference, find_differences
 from abctl.core.found import Extent, Group, PartitionTable
+from abctl.core.halves import Content
 from abctl.core.layout import Layout, LogicalVolume, Partition, Role
 from abctl.core.slot import Slot
 from abctl.core.slots_cfg import mapped_name
@@ -18,6 +19,7 @@ from abctl.host.block import ExtentVolume, overwrite_in_place
 from abctl.host.files import find_file
 from abctl.host.gpt import read_table
 from abctl.host.in_use import check_unused
+from abctl.host.kept import read_halves, say_why, tell
 from abctl.host.layouts import list_layouts, read_layout
 from abctl.host.lvm import read_group
 
@@ -185,14 +187,27 @@ class DiskConfigFile:
         self._disk = disk
         self._path = path
         self._size = size
+        self._told = ""
 
     def read(self) -> bytes:
+        content = self.look()
+        self._told = tell(content, self._path, self._told)
+        return content.known
+
+    def look(self) -> Content:
+        """Return what is in it, and why not where it cannot be read."""
+        home = self._disk.layout.find_role(Role.CONFIG)
+        if home is None:
+            return Content(is_there=False)
         try:
-            with self._disk.open_file(Role.CONFIG, self._path) as file:
-                return file.read(0, min(file.size, self._size))
+            with self._disk.open_volume(home) as volume:
+                places = find_file(volume, home.filesystem, self._path)
+                if places is None:
+                    return Content(is_there=False)
+                with volume.part(places, f"{home.name}/{self._path}") as file:
+                    return read_halves(file, self._size)
         except AbctlError as error:
-            log.info("%s", error)
-            return b""
+            return Content(problem=say_why(error))
 
     def overwrite(self, offset: int, data: bytes) -> None:
         try:

@@ -12,6 +12,7 @@ from abctl.core.bootenv import OLDER_BLOCK_SIZE, Copy, EnvFiles
 from abctl.core.command_line import GrubsWord, parse_command_line
 from abctl.core.events import Running
 from abctl.core.found import Extent
+from abctl.core.halves import Content
 from abctl.core.layout import Layout, LogicalVolume
 from abctl.core.slot import ALL_SLOTS, Part, Slot, SlotName
 from abctl.core.slots_cfg import mapped_name
@@ -20,6 +21,7 @@ from abctl.errors import DiskUnusable, InUse, NotAHost, WriteFailed
 from abctl.host import clock
 from abctl.host.block import ExtentVolume, overwrite_in_place, size_of
 from abctl.host.in_use import check_unused
+from abctl.host.kept import read_halves, say_why, tell
 from abctl.host.mounts import Mount, MountTable
 from abctl.host.run import run
 
@@ -223,14 +225,25 @@ class LiveConfigFile:
         self._name = path
         self._path = paths / f"{paths.config}/{path}"
         self._size = size
+        self._told = ""
 
     def read(self) -> bytes:
+        content = self.look()
+        self._told = tell(content, self._name, self._told)
+        return content.known
+
+    def look(self) -> Content:
+        """Return what is in it, and why not where it cannot be read."""
         if MountTable(self._paths.root).find(self._paths.config) is None:
-            log.warning(
-                "the config volume is not mounted on %s: %s cannot be read", self._paths.config, self._name
-            )
-            return b""
-        return _read_bytes(self._path, self._size) or b""
+            return Content(problem=f"the config volume is not mounted on {self._paths.config}")
+        try:
+            size = min(self._path.stat().st_size, self._size)
+            with ExtentVolume(self._path, (Extent(0, size),), self._name) as file:
+                return read_halves(file, self._size)
+        except FileNotFoundError:
+            return Content(is_there=False)
+        except (OSError, DiskUnusable) as error:
+            return Content(problem=say_why(error))
 
     def overwrite(self, offset: int, data: bytes) -> None:
         if MountTable(self._paths.root).find(self._paths.config) is None:
