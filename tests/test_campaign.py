@@ -136,15 +136,17 @@ def test_the_page_tells_failures_with_what_repeats_them() -> None:
         _result(8, kind=Kind.LOOKED),
     ]
     found = sum_up("5eed", "50ce5", results)
-    page = render_page([found])
+    page = render_page([found], {"5eed a_to_b 7": "It is mended."})
     assert "| powered on and followed until at rest | 3 | 2 | 1 |" in page
     assert "| `arm`: from the commit to the end of the command | 2 | 1 | 1 | 0 | 0 |" in page
-    assert "`5eed a_to_b 7` (booted, in `write`, entry 33): slot set A was changed\n" in page
+    assert (
+        "`5eed a_to_b 7` (booted, in `write`, entry 33): slot set A was changed\n\n  It is mended.\n" in page
+    )
     told = " ".join(page.split())
     assert "9 writes were not flushed yet: 3 kept, 6 lost, 0 torn" in told
     assert "4 different disks" in told
     assert "done again: 1, confirmed on 1." in told
-    assert "Nothing." in render_page([sum_up("5eed", "50ce5", results[:2])])
+    assert "Nothing." in render_page([sum_up("5eed", "50ce5", results[:2])], {})
     assert [row.cuts for row in make_rows(results[:3])] == [2, 1]
 
 
@@ -154,7 +156,7 @@ def test_campaigns_of_several_days_add_up(tmp_path: Path) -> None:
     write_found(tmp_path / "2.jsonl", sum_up("0ther", "50ce6", results[:1]))
     kept = read_found(tmp_path.glob("*"))
     assert kept == [sum_up("5eed", "50ce5", results), sum_up("0ther", "50ce6", results[:1])]
-    page = render_page(kept)
+    page = render_page(kept, {})
     assert "| powered on and followed until at rest | 3 | 2 | 1 |" in page
     assert "| looked at from outside only | 1 | 1 | 0 |" in page
     assert "| `0ther` | `50ce6` | 1 |" in page

@@ -50,7 +50,8 @@ class Host(Stage):
             self.write(f"boot/grub/env{number}/grubenv", encode(env).decode())
 
     def make_file_system(self) -> None:
-        subprocess.run(["mkfs.ext4", "-q", "-F", str(self.device)], check=True)
+        """Make one with blocks as the script makes them."""
+        subprocess.run(["mkfs.ext4", "-q", "-F", "-b", "4096", str(self.device)], check=True)
 
     def write_at(self, offset: int, data: bytes) -> None:
         with self.device.open("r+b") as file:
@@ -206,6 +207,25 @@ def test_a_damaged_file_system_is_not_mounted(host: Host) -> None:
     host.write_at(1024, bytes(superblock))
     assert host.mount_var(PRIMARY) == "memory"
     assert "e2fsck" in host.problem
+
+
+@pytest.mark.parametrize("probe", [None, "exit 2"], ids=["blkid knows it", "blkid knows it no more"])
+@pytest.mark.parametrize("lost", [1024, 1536], ids=["first sector", "second sector"])
+def test_a_superblock_that_a_power_cut_tore_is_written_anew_from_its_copy(
+    host: Host, lost: int, probe: str | None
+) -> None:
+    """It has two sectors, and the journal does not protect it."""
+    with host.device.open("r+b") as file:
+        file.truncate(160 * MIB)
+    host.make_file_system()
+    older = host.device.read_bytes()[1024:2048]
+    subprocess.run(["tune2fs", "-L", "new", "-e", "remount-ro", "-C", "7", host.device], check=True)
+    host.write_at(lost, older[lost - 1024 :][:512])
+    assert subprocess.run(["e2fsck", "-p", host.device], capture_output=True, check=False).returncode == 8
+    if probe:
+        host.play("blkid", probe)
+    assert host.mount_var(PRIMARY) == "ext4"
+    assert subprocess.run(["e2fsck", "-fn", host.device], capture_output=True, check=False).returncode == 0
 
 
 def test_a_missing_volume_or_one_that_cannot_be_mounted_leaves_memory(host: Host) -> None:

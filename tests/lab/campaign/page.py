@@ -1,8 +1,9 @@
 """docs/reliability.md, from what the campaign found: pure but for the file."""
 
 import textwrap
+import tomllib
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from tests.lab.campaign.kept import Found, read_found, sum_up, write_found
 from tests.lab.campaign.places import GO_ON, PLANS
@@ -83,17 +84,23 @@ def write_page(found: Set) -> None:
     sources = (found.folder / "sources").read_text().strip().removeprefix("stock-")
     results = load(found.folder / "results.jsonl")
     write_found(KEPT / f"{found.seed}.jsonl", sum_up(found.seed, sources, results))
-    PAGE.write_text(render_page(read_found(KEPT.glob("*.jsonl"))), encoding="utf-8")
+    write_kept()
 
 
-def render_page(sets: Sequence[Found]) -> str:
+def write_kept() -> None:
+    """Write the page of all that is kept, with what is to be said of what was not right."""
+    remarks = tomllib.loads((KEPT / "remarks.toml").read_text(encoding="utf-8"))
+    PAGE.write_text(render_page(read_found(KEPT.glob("*.jsonl")), remarks), encoding="utf-8")
+
+
+def render_page(sets: Sequence[Found], remarks: Mapping[str, str]) -> str:
     booted = [item for found in sets for item in found.results if item.kind is Kind.BOOTED]
     return "".join(
         (
             _HEAD,
             *_render_sum(sets, booted),
             *_render_phases(booted),
-            *_render_failures(sets),
+            *_render_failures(sets, remarks),
             _HOW.format(go_on=GO_ON),
             *_render_repeat(sets[-1].seed),
             _LIMITS,
@@ -164,7 +171,7 @@ def _render_phases(booted: Sequence[Result]) -> Iterable[str]:
         yield "\n"
 
 
-def _render_failures(sets: Sequence[Found]) -> Iterable[str]:
+def _render_failures(sets: Sequence[Found], remarks: Mapping[str, str]) -> Iterable[str]:
     failed = [(found.seed, item) for found in sets for item in found.results if item.problems]
     yield "## What was not right\n\n"
     if not failed:
@@ -172,6 +179,8 @@ def _render_failures(sets: Sequence[Found]) -> Iterable[str]:
     for seed, item in failed:
         said = "; ".join(problem.splitlines()[0] for problem in item.problems)
         yield f"- `{seed} {item.name}` ({item.kind}, in `{item.phase}`, entry {item.position}): {said}\n"
+        if remark := remarks.get(f"{seed} {item.name}"):
+            yield f"\n  {remark}\n"
     if failed:
         yield "\n"
 
