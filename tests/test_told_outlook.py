@@ -132,6 +132,13 @@ def test_how_the_last_trial_ended_is_settled_before_the_words_are_answered() -> 
     assert (type(confirm.refusal), type(rollback.refusal)) == (NothingToConfirm, NothingToRollBackTo)
 
 
+def test_an_upgrade_over_what_is_bad_refuses_it_from_then_on() -> None:
+    bad = {**TRIED, B: SlotSet(SlotState.BAD, TWO)}
+    upgrade, _, _ = ask(Host(BootEnv(A, slot_sets=bad), Running.all_of(A), KNOWN), NOW)
+    assert upgrade.after is not None
+    assert upgrade.after.record.refusals == (Refusal(NOW, TWO, SHA, "slot set B held it and was bad"),)
+
+
 @pytest.mark.parametrize("generation", [1, GENERATION_MAX])
 def test_a_host_whose_generation_is_the_last_is_answered_as_any(generation: int) -> None:
     host = Host(BootEnv(A, slot_sets=TRIED, generation=generation), Running.all_of(A))
