@@ -176,7 +176,7 @@ def told(generation: int | None, why: Why = Why.PRIMARY, attempts: int | None = 
             told(7, Why.TRIAL, 1),
             Finding(
                 FAULT,
-                "GRUB told the kernel that 1 attempts are left, but env1/grubenv and env2/grubenv still say "
+                "GRUB told the kernel that 1 attempt is left, but env1/grubenv and env2/grubenv still say "
                 "2: what GRUB writes does not stay",
                 CHECK,
             ),
@@ -214,7 +214,7 @@ def test_an_attempt_that_one_copy_did_not_keep_names_that_copy(copy: Copy, other
     found = judge_grub_wrote(told(7, Why.TRIAL, 1), Reading(TRIAL, Origin.BOTH), files, HOST)
     assert found == Finding(
         WARNING,
-        f"GRUB told the kernel that 1 attempts are left, but {other} still says 2: what GRUB writes does not "
+        f"GRUB told the kernel that 1 attempt is left, but {other} still says 2: what GRUB writes does not "
         "stay",
         CHECK,
     )
@@ -266,7 +266,7 @@ def test_each_copy_lies_in_one_sector(
 
 
 LOST = "on the grub partition, select.cfg is missing"
-OTHER = "on the grub partition, a.cfg, b.cfg is not the one of this abctl"
+OTHER = "on the grub partition, a.cfg, b.cfg are not as this abctl has it"
 
 
 @pytest.mark.parametrize(
@@ -330,10 +330,10 @@ def test_the_scripts_of_grub(
         ((GOOD, EMPTY), (B,), OK, "GRUB finds and reads the kernel of slot set A"),
         ((EMPTY, EMPTY), (A, B), OK, "there is nothing to boot yet"),
         ((GOOD, GOOD), (B,), FAULT, "GRUB finds no kernel in slot set B"),
-        ((GOOD, GOOD), (A, B), FAULT, "GRUB finds no kernel in slot set A and B"),
+        ((GOOD, GOOD), (A, B), FAULT, "GRUB finds no kernel in slot sets A and B"),
         ((GOOD, BAD), (B,), WARNING, "GRUB finds no kernel in slot set B"),
         # One that may have to be booted is enough for a fault.
-        ((UNTESTED, BAD), (A, B), FAULT, "GRUB finds no kernel in slot set A and B"),
+        ((UNTESTED, BAD), (A, B), FAULT, "GRUB finds no kernel in slot sets A and B"),
     ],
 )
 def test_the_kernels_that_grub_may_have_to_boot(

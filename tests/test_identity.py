@@ -92,6 +92,7 @@ def test_an_address_is_in_its_prefix_and_gives_the_mac_back(mac: str, prefix: in
         (parse_prefix, "10.0.0.0/8", "is not an IPv6 prefix of 64 bits"),
         (parse_prefix, "ff02::/64", "is a prefix that no host can be reached by"),
         (parse_prefix, "fe80::/64", "is a prefix that no host can be reached by"),
+        (parse_prefix, "::/64", "is a prefix that no host can be reached by"),
         (parse_node_id, "4wd", "is not a node-id"),
         (parse_node_id, "4WD4U-rgdfr", "is not a node-id"),
         (parse_node_id, "4wd4u-\nreboot", "is not a node-id"),

@@ -21,7 +21,7 @@ from abctl.core.record import (
     place_for,
 )
 from abctl.core.slot import SlotName
-from abctl.core.units import Seconds, Version
+from abctl.core.units import Digest, Seconds, Version
 
 B = SlotName.B
 AT = Seconds(0)
@@ -32,7 +32,7 @@ def test_however_long_the_reasons_of_refusals_are_the_newest_of_all_is_kept(lett
     record = Record()
     for number in range(REFUSALS_MAX):
         version = Version(f"{number}.0.0")
-        record = record.with_refusal(Refusal(AT, version, "a" * 64, letter * TEXT_MAX))
+        record = record.with_refusal(Refusal(AT, version, Digest("a" * 64), letter * TEXT_MAX))
         record = record.with_entry(Entry(AT, Happened.FELL_BACK, B, version, text=letter * TEXT_MAX))
     kept = decode_half(encode_half(record))
     assert kept is not None
@@ -43,7 +43,7 @@ def test_however_long_the_reasons_of_refusals_are_the_newest_of_all_is_kept(lett
 
 def test_refusals_that_fit_in_no_way_are_dropped_the_oldest_first() -> None:
     versions = [Version(f"{number}.{'0' * 2000}") for number in range(REFUSALS_MAX)]
-    refusals = tuple(Refusal(AT, version, "a" * 64, "why") for version in versions)
+    refusals = tuple(Refusal(AT, version, Digest("a" * 64), "why") for version in versions)
     kept = decode_half(encode_half(Record(refusals=refusals)))
     assert kept is not None
     left = [item.version for item in kept.refusals]

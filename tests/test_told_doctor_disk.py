@@ -139,7 +139,7 @@ def test_of_many_volumes_three_are_named_and_the_lost_come_before_the_full() -> 
             ["marks", "trust"],
             ["record"],
             FAULT,
-            "record is damaged, and what it held is lost and marks, trust is missing",
+            "record is damaged, and what it held is lost and marks, trust are missing",
         ),
     ],
 )

@@ -182,6 +182,25 @@ def test_numbers_that_cannot_be_make_the_half_unreadable(attempt: object, is_rea
     assert (decode_half(sealed([trial_values(attempt)])) is not None) is is_read
 
 
+@pytest.mark.parametrize(
+    ("wrong", "is_read"),
+    [
+        ({}, True),
+        ({"took": 0}, True),
+        ({"took": TIME_END - 1}, True),
+        ({"took": TIME_END}, False),
+        ({"took": -0.5}, False),
+        ({"took": True}, False),
+        ({"required": 1}, False),
+    ],
+    ids=str,
+)
+def test_a_check_that_cannot_be_makes_the_half_unreadable(wrong: dict[str, object], is_read: bool) -> None:
+    check = {"name": "fan", "required": True, "verdict": "failed", "text": "it hums", "took": 1.5, **wrong}
+    half = sealed([trial_values(attempt_values(checks=[check]))])
+    assert (decode_half(half) is not None) is is_read
+
+
 def test_boots_are_read_in_their_order() -> None:
     evidence = read(sealed([trial_values(attempt_values(2), attempt_values(1))]))
     assert [attempt.number for attempt in evidence.trials[0].attempts] == [1, 2]

@@ -57,6 +57,11 @@ def name_some(names: Sequence[str]) -> str:
     return ", ".join(names[:_SOME]) + (f" and {more} more" if more > 0 else "")
 
 
+def some_are(names: Sequence[str]) -> str:
+    """Return the same as the beginning of a sentence."""
+    return f"{name_some(names)} {'is' if len(names) == 1 else 'are'}"
+
+
 # --- the boot environment ---------------------------------------------------------------------------
 
 
@@ -112,10 +117,12 @@ def _judge_spent(told: int, files: EnvFiles, check: str | None) -> Finding:
     }
     unspent = [copy for copy, attempts in stand.items() if attempts != str(told)]
     if not unspent:
-        return ok(f"GRUB spent an attempt at this boot, and both copies say that {told} are left")
+        who = "both copies say" if len(stand) > 1 else " ".join((*stand, "says"))
+        return ok(f"GRUB spent an attempt at this boot, and {who} that {told} are left")
     text = (
-        f"GRUB told the kernel that {told} attempts are left, but {' and '.join(unspent)} "
-        f"still {'says' if len(unspent) == 1 else 'say'} {stand[unspent[0]]}: what GRUB writes does not stay"
+        f"GRUB told the kernel that {told} {'attempt is' if told == 1 else 'attempts are'} left, but "
+        f"{' and '.join(unspent)} still {'says' if len(unspent) == 1 else 'say'} {stand[unspent[0]]}: "
+        "what GRUB writes does not stay"
     )
     return Finding(Verdict.WARNING if len(unspent) < len(stand) else Verdict.FAULT, text, check)
 
@@ -154,11 +161,11 @@ def judge_scripts(
         text = "GRUB runs the older system's scripts, and would not try a release"
         return Finding(Verdict.WARNING, text, prompt.command("adopt"))
     if missing:
-        lost = Finding(Verdict.FAULT, f"on the grub partition, {name_some(missing)} is missing")
+        lost = Finding(Verdict.FAULT, f"on the grub partition, {some_are(missing)} missing")
         return lost.with_repair(prompt)
     if not differing:
         return ok("they are those that ship with this abctl")
-    what = f"on the grub partition, {name_some(differing)} is not the one of this abctl"
+    what = f"on the grub partition, {some_are(differing)} not as this abctl has it"
     if sound:
         text = f"{what}, but GRUB decides the same with it: it is of another version"
         return Finding(Verdict.WARNING, text, prompt.command("adopt"), can_repair=True)
@@ -181,11 +188,18 @@ def judge_kernels(
     lacking = [name for name in wanted if not kernels[name]]
     who = "GRUB" if by_grub else "abctl (there is no grub-emu to ask GRUB)"
     if not lacking:
-        sets = f"slot set{'s' if len(wanted) > 1 else ''} {' and '.join(wanted)}"
-        return ok(f"{who} finds and reads the kernel of {sets}" if wanted else "there is nothing to boot yet")
+        return ok(
+            f"{who} finds and reads the kernel of {_name_sets(wanted)}"
+            if wanted
+            else "there is nothing to boot yet"
+        )
     only_bad = all(env[name].state is SlotState.BAD for name in lacking)
-    text = f"{who} finds no kernel in slot set {' and '.join(lacking)}"
+    text = f"{who} finds no kernel in {_name_sets(lacking)}"
     return Finding(Verdict.WARNING if only_bad else Verdict.FAULT, text, command)
+
+
+def _name_sets(names: Sequence[SlotName]) -> str:
+    return f"slot set{'s' if len(names) > 1 else ''} {' and '.join(names)}"
 
 
 def judge_versions(env: BootEnv, versions: Mapping[SlotName, Version | None], prompt: Prompt) -> Finding:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from abctl.core.advice import Prompt
 from abctl.core.compare import Difference, Severity
-from abctl.core.doctor import Finding, Verdict, name_some, ok
+from abctl.core.doctor import Finding, Verdict, name_some, ok, some_are
 from abctl.core.halves import Harm, Unsound
 from abctl.core.holder import Holder
 from abctl.core.layout import Layout, LogicalVolume
@@ -73,7 +73,7 @@ def judge_snapshots(volumes: Sequence[VolumeUse]) -> Finding:
     full = [
         f"{item.name} is {use:.0f} % full"
         for item in volumes
-        if (use := max(item.data or 0.0, item.metadata or 0.0)) >= _FULL and item.attributes[:1] in "sSStVt"
+        if (use := max(item.data or 0.0, item.metadata or 0.0)) >= _FULL and item.attributes[:1] in "sStV"
     ]
     if full:
         text = f"{name_some(full)}: give it more room, or remove it, before it overflows"
@@ -108,7 +108,7 @@ def judge_kept(
         texts.append(f"{name_some(damaged)} is damaged, and what it held is lost")
     if lost:
         where = ", or hidden, for the file system was not left clean" if is_unclean else ""
-        texts.append(f"{name_some(lost)} is missing{where}")
+        texts.append(f"{some_are(lost)} missing{where}")
     texts += _say_unreadable(unreadable)
     if not texts:
         return ok("record, evidence, marks and what is known of the repository are whole")

@@ -95,7 +95,7 @@ def parse_prefix(text: str) -> Prefix:
         raise BadIdentity(
             f"{text[:60]!r} is not an IPv6 prefix of {_HALF} bits: give it as in 2602:ffe4:801:17::/{_HALF}"
         )
-    if network.is_multicast or network.is_unspecified or network.is_link_local:
+    if network.is_multicast or network.network_address.is_unspecified or network.is_link_local:
         raise BadIdentity(f"{network} is a prefix that no host can be reached by: give one that is routed")
     return Prefix(str(network))
 
