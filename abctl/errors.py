@@ -62,7 +62,7 @@ A message is one sentence that names the thing and says what to do. ``docs/error
     |   +-- GuestNotRunning         75   there is no running guest
     |   +-- GuestFellBack           76   the guest went back to its other slot set
     |   +-- DeviceProblem           77   a USB device is not there, or attached already
-    +-- Interrupted                130   Ctrl-C or SIGTERM
+    +-- Interrupted                130   Ctrl-C, SIGTERM or a lost terminal
 
 Exit code 2 is a wrong command line; 3 is `disk check` or `firewall diff` having found differences, `doctor`
 a fault, or `health` a required check that failed.
@@ -590,7 +590,7 @@ class DeviceProblem(GuestProblem):
 
 
 class Interrupted(AbctlError):
-    """Ctrl-C or SIGTERM ended the command.
+    """Ctrl-C, SIGTERM or a lost terminal ended the command.
 
     What to do: 'abctl status' says what the other slot set holds; run the command again to start
     over.

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from xml.etree import ElementTree
 
 from abctl.core.guest import METADATA_URI, Domain, Power, Tag
-from abctl.core.guest_state import GuestState
+from abctl.core.guest_state import GuestState, Hold
 from abctl.core.slot import SlotName
 from abctl.core.units import Seconds
 from abctl.errors import NoHypervisor, ToolFailed
@@ -54,6 +54,8 @@ class FakeGuestHost:
         self.presses = 0
         self.destroyed = 0
         self.held: str | None = None
+        self.holds = 0  # how often somebody asked; the words may be the same
+        self.upgrade_is_lost = False
         self.states: list[GuestState] = []
         self.healthy: list[Booting] = []
         self.booting: Booting | None = None
@@ -143,8 +145,12 @@ class FakeGuestHost:
     def note_healthy(self, booting: Booting) -> None:
         self.healthy.append(booting)
 
-    def read_hold(self) -> str | None:
-        return self.held
+    def read_hold(self) -> Hold | None:
+        return None if self.held is None else Hold(self.held, self.holds)
+
+    def end_lost_upgrade(self) -> bool:
+        lost, self.upgrade_is_lost = self.upgrade_is_lost, False
+        return lost
 
     def last_state(self) -> GuestState | None:
         return self.states[-1] if self.states else None

@@ -9,7 +9,7 @@ from abctl.core.guest import Domain, Power, Tag
 from abctl.core.guest_state import TEXT_MAX, Phase, decode, encode, judge_guest
 from abctl.core.health import Verdict
 from abctl.core.slot import SlotName
-from abctl.errors import ForeignDomain, GuestNotReady, GuestUnfit
+from abctl.errors import ForeignDomain, GuestNotReady, GuestUnfit, ToolFailed
 from abctl.vm.keeper import Keeper
 from tests.fake_guest import (
     CRASHING,
@@ -168,6 +168,85 @@ def test_a_held_guest_stays_stopped_until_it_is_let_go() -> None:
     held = next(state for state in host.states if state.phase is Phase.HELD)
     assert held.why == "an admin stopped it"
     assert 200 <= host.starts[1] - 1000 <= 202
+
+
+def test_while_libvirt_prepares_a_start_the_guest_is_not_said_to_be_held() -> None:
+    host = FakeGuestHost()
+    host.held = "it gets another release"
+    create, said = host.create, list[Phase]()
+
+    def watch(xml: str) -> None:
+        said.append(host.state.phase)
+        create(xml)
+
+    def let_go() -> None:
+        host.held = None
+
+    host.create = watch  # type: ignore[method-assign]
+    host.after(5, let_go)
+    keep(host, 20)
+    assert said == [Phase.STARTING]
+
+
+def test_who_holds_a_guest_that_is_held_already_hears_of_it_at_once() -> None:
+    host = FakeGuestHost()
+    host.held = "it gets another release"
+
+    def hold_once_more() -> None:
+        host.holds += 1
+
+    host.after(3, hold_once_more)
+    keep(host, 6)
+    assert [state.phase for state in host.states] == [Phase.HELD, Phase.HELD]
+    assert 1003 <= host.state.beat <= 1004
+
+
+def test_a_guest_that_is_let_go_while_it_powers_off_is_started_again_at_once() -> None:
+    host = FakeGuestHost(replace(Play(), power_off_takes=10.0))
+
+    def hold() -> None:
+        host.held = "it gets another release"
+
+    def let_go() -> None:
+        host.held = None
+
+    host.after(20, hold)
+    host.after(25, let_go)
+    keep(host, 40)
+    assert len(host.starts) == 2
+    assert host.starts[1] - 1000 <= 33
+
+
+def test_a_hold_is_obeyed_at_once_also_where_a_start_has_failed_meanwhile() -> None:
+    host = FakeGuestHost()
+    tries: list[float] = []
+
+    def fail(xml: str) -> None:
+        tries.append(host.time)
+        if len(tries) == 8:  # the pause after it is two minutes
+            host.held = "an admin stopped it"
+        raise ToolFailed("libvirt cannot start it")
+
+    host.create = fail  # type: ignore[method-assign]
+    keep(host, 200)
+    held = next(state for state in host.states if state.phase is Phase.HELD)
+    assert held.beat - tries[7] < 2
+
+
+def test_a_guest_whose_upgrade_was_killed_is_started_again_and_that_is_said(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    host = FakeGuestHost()
+    host.held = "it gets another release"
+
+    def kill() -> None:
+        host.held, host.upgrade_is_lost = None, True
+
+    host.after(20, kill)
+    keep(host, 40)
+    assert host.seen == ["held", "waiting", "starting", "ready"]
+    assert "its upgrade was killed; it is started again" in [state.why for state in host.states]
+    assert "an upgrade of the guest was killed, and keeps it stopped no longer" in caplog.text
 
 
 # --- libvirt, and other domains ---------------------------------------------------------------------

@@ -30,6 +30,7 @@ def describe_guest(host: LiveGuest) -> GuestReport:
     runs = domain is not None and domain.is_active
     known = state if state and domain and domain.tag and state.run == domain.tag.run else None
     slots, adopted, slots_problem = _read_slots(host, description, known)
+    hold = host.read_hold() if watched else None
     return GuestReport(
         name=description.name,
         uuid=description.uuid,
@@ -40,7 +41,7 @@ def describe_guest(host: LiveGuest) -> GuestReport:
         why=why,
         since=format_time(known.since) if known and known.since else None,
         watched=watched,
-        held=host.read_hold() if watched else None,
+        held=hold.why if hold else None,
         failed=state.failed if state and watched else 0,
         outdated=bool(runs and domain and domain.tag and domain.tag.digest != digest_of(description)),
         slot_set=known.slot_set if known else None,

@@ -11,7 +11,7 @@ _INTERRUPTED = "interrupted: what runs is as it was; 'abctl status' says what th
 
 
 class Interruption:
-    """Turns SIGINT and SIGTERM into KeyboardInterrupt, and remembers that one came.
+    """Turns SIGINT, SIGTERM and SIGHUP into KeyboardInterrupt, and remembers that one came.
 
     Libraries written in C may turn the exception into one of their own.
     """
@@ -22,16 +22,21 @@ class Interruption:
     def watch(cls) -> None:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, cls._interrupt)
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as under nohup
+            signal.signal(signal.SIGHUP, cls._interrupt)
 
     @classmethod
     def ignore(cls) -> None:
         """Let the program end undisturbed: all that is left to do is short, and none of it is the user's."""
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.SIG_IGN)
 
     @classmethod
-    def _interrupt(cls, _signal: int, _frame: FrameType | None) -> None:
+    def _interrupt(cls, number: int, _frame: FrameType | None) -> None:
         cls.came = True
+        if number == signal.SIGHUP:
+            # The kernel and the shell both send it; the second must not end what cleans up.
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)
         raise KeyboardInterrupt
 
 

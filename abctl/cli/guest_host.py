@@ -16,7 +16,7 @@ from abctl.cli.guest_disk import GuestDisk
 from abctl.cli.wiring import Target
 from abctl.core.found import Extent
 from abctl.core.guest import Resources
-from abctl.core.guest_state import GuestState
+from abctl.core.guest_state import GuestState, Hold
 from abctl.core.units import Seconds
 from abctl.errors import AbctlError, BadGuest, Busy, DiskUnusable, GuestUnfit
 from abctl.host import clock, guest_file
@@ -182,8 +182,11 @@ class LiveGuest:
         except AbctlError as error:
             log.warning("that the guest's trial is healthy could not be noted: %s", error)
 
-    def read_hold(self) -> str | None:
+    def read_hold(self) -> Hold | None:
         return guest_file.read_hold(self.root)
+
+    def end_lost_upgrade(self) -> bool:
+        return guest_file.end_lost_upgrade(self.root)
 
     def last_state(self) -> GuestState | None:
         return guest_file.read_state(self.root)

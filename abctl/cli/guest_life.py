@@ -99,13 +99,24 @@ def stop_guest(target: Target, *, force: bool) -> GuestDoneReport:
 def hold_guest(host: LiveGuest, description: Description, why: str, *, force: bool = False) -> GuestState:
     """Have the service stop the guest and leave it so; return its word that it did."""
     guest_file.hold(why, host.root)
+    return await_held(host, description, force=force)
+
+
+def await_held(host: LiveGuest, description: Description, *, force: bool = False) -> GuestState:
+    """Wait until the service has obeyed the hold that is there; return its word that it did."""
+    asked = host.since_boot()
     if force:
         with contextlib.suppress(NoHypervisor):  # the service tries on
             domain = host.hypervisor.find(description.name, description.uuid)
             if domain is not None and domain.tag is not None and domain.is_active:
                 host.hypervisor.destroy(domain)
     limit = description.life.stop_within + _GRACE
-    return _await(host, lambda state: state.phase is Phase.HELD, limit, "stop the guest")
+
+    def is_held(state: GuestState) -> bool:
+        # What it said before may be of an earlier hold, and it may be starting the guest by now.
+        return state.phase is Phase.HELD and state.beat > asked
+
+    return _await(host, is_held, limit, "stop the guest")
 
 
 def wait_until_ready(host: LiveGuest, description: Description, before: GuestState | None) -> GuestState:

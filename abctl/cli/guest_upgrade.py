@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import Any
 
 import click
 
 from abctl.cli.guest_host import LiveGuest, is_watched, own_guest
-from abctl.cli.guest_life import hold_guest, wait_until_ready
+from abctl.cli.guest_life import await_held, wait_until_ready
 from abctl.cli.upgrade import upgrade as upgrade_host
 from abctl.cli.wiring import Target
 from abctl.core.guest_state import GuestState
-from abctl.errors import AbctlError, GuestFellBack, GuestUnfit, NotAdopted
+from abctl.errors import GuestFellBack, GuestUnfit, NotAdopted
 from abctl.host import guest_file
 from abctl.vm.description import Description
 from abctl.vm.keeper import Keeper
 
-_HOLD = "it gets another release"
 _NO_ADOPT = (
     "its GRUB runs the older system's script, under which nothing can be put on trial: let the guest upgrade "
     "itself, or stop it and say 'abctl --disk {disk} adopt'"
@@ -63,41 +62,45 @@ def _run(**options: Any) -> int:
 class _Stopped:
     """The guest while it does not run; ``start_again`` has it start and waits until its trial is decided."""
 
-    def __init__(self, host: LiveGuest, description: Description, keeper: Keeper | None) -> None:
+    def __init__(self, host: LiveGuest, start_and_wait: Callable[[], GuestState]) -> None:
         self._host = host
-        self._description = description
-        self._keeper = keeper
+        self._start_and_wait = start_and_wait
         self.is_over = False
 
     def start_again(self) -> GuestState:
         self.is_over = True
-        if self._keeper is not None:
-            return self._keeper.start_and_wait()
-        before = self._host.last_state()
-        guest_file.release(self._host.root)
-        return wait_until_ready(self._host, self._description, before)
+        guest_file.release(self._host.root)  # what is on trial has to run, as after 'abctl guest start'
+        return self._start_and_wait()
 
 
 @contextmanager
 def _stopped(host: LiveGuest, description: Description) -> Iterator[_Stopped]:
     """Have the guest stopped meanwhile; where the installation fails, it runs again as before."""
-    if not is_watched(host.root):
-        with own_guest(host.root):
-            keeper = Keeper(host, tries=1)
-            did_run = keeper.stop(_HOLD) is not None
-            stopped = _Stopped(host, description, keeper)
-            try:
-                yield stopped
-            except AbctlError:
-                if did_run and not stopped.is_over:
-                    keeper.start()
-                raise
+    if is_watched(host.root):
+        with ExitStack() as hold:
+            hold.enter_context(guest_file.hold_for_upgrade(host.root))
+            await_held(host, description)
+
+            def let_go() -> GuestState:
+                before = host.last_state()
+                hold.close()
+                return wait_until_ready(host, description, before)
+
+            yield _Stopped(host, let_go)
         return
-    hold_guest(host, description, _HOLD)
-    try:
-        yield _Stopped(host, description, None)
-    finally:
-        guest_file.release(host.root)
+    with own_guest(host.root):
+        keeper = Keeper(host, tries=1)
+        did_run = keeper.runs()
+        stopped = _Stopped(host, keeper.start_and_wait)
+        try:
+            keeper.stop(guest_file.BY_UPGRADE)
+            yield stopped
+        except BaseException:
+            if did_run and not stopped.is_over:
+                # One that has heard the power button already goes off all the same.
+                keeper.stop(guest_file.BY_UPGRADE)
+                keeper.start()
+            raise
 
 
 upgrade = click.Command(

@@ -32,6 +32,14 @@ class Phase(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Hold:
+    """That somebody wants the guest stopped, and why; ``mark`` tells two wishes in the same words apart."""
+
+    why: str
+    mark: int
+
+
+@dataclass(frozen=True, slots=True)
 class GuestState:
     """How the guest stands; ``why`` is a sentence for people, in one clean line.
 

@@ -22,7 +22,7 @@ from typing import NoReturn
 
 from abctl.core.bootstate import MAX_ATTEMPTS
 from abctl.core.guest import Domain, Power
-from abctl.core.guest_state import GuestState, Phase
+from abctl.core.guest_state import GuestState, Hold, Phase
 from abctl.core.units import KIB, Seconds
 from abctl.errors import AbctlError, ForeignDomain, GuestNotReady, NoHypervisor, ToolFailed
 from abctl.vm.description import Description
@@ -77,6 +77,7 @@ class Keeper:
         self._tries = tries
         self._failed = 0
         self._current: _Current | None = None
+        self._hold: Hold | None = None  # the one that was obeyed last, None since it is over
         self._told: tuple[float, Phase, str] | None = None
 
     # --- the service ---
@@ -97,24 +98,31 @@ class Keeper:
 
     def _turn(self) -> None:
         """One life of the guest, or a while of holding it."""
-        why = self._host.read_hold()
-        if why is not None:
-            self._obey(why)
+        if lost := self._host.end_lost_upgrade():
+            log.warning("an upgrade of the guest was killed, and keeps it stopped no longer")
+        hold = self._host.read_hold()
+        if hold is not None:
+            self._obey(hold)
             return
+        self._hold = None
+        if lost:
+            self._tell(Phase.WAITING, "its upgrade was killed; it is started again")
         current = self._take()
         self._see_through(current, until_ready=False)
 
-    def _obey(self, why: str) -> None:
-        self.stop(why)
+    def _obey(self, hold: Hold) -> None:
+        is_new, self._hold = hold != self._hold, hold
+        self.stop(hold.why)
         self._failed = 0
-        self._tell(Phase.HELD, why)
+        # Who waits for this must not take the word on an earlier hold for one on its own.
+        self._tell(Phase.HELD, hold.why, again=is_new)
         self._pause(_TELL_EVERY)
 
     def _pause(self, seconds: float) -> None:
         """Wait, but no longer than it takes for somebody to hold the guest, or to let it go."""
-        until, was_held = self._host.since_boot() + seconds, self._host.read_hold() is not None
+        until = self._host.since_boot() + seconds
         while (left := until - self._host.since_boot()) > 0:
-            if (self._host.read_hold() is not None) is not was_held:
+            if self._host.read_hold() != self._hold:
                 return
             self._host.wait(min(left, _LOOK_EVERY))
 
@@ -122,6 +130,11 @@ class Keeper:
         return float(min(_PAUSE_MAX, 2.0 ** min(self._failed - 1, 10)))
 
     # --- one start ---
+
+    def runs(self) -> bool:
+        """Return whether the guest runs."""
+        domain = self._find(self._host.describe())
+        return domain is not None and domain.is_active
 
     def start(self) -> bool:
         """Start the guest where it does not run; return whether it did not."""
@@ -196,6 +209,8 @@ class Keeper:
         self._current = _Current(
             run, description, serial, self._host.now(), self._host.since_boot(), booting, is_ours=True
         )
+        # It may take long, as with huge pages; what was said last must not stand meanwhile.
+        self._tell(Phase.STARTING, self._current.why)
         self._host.hypervisor.create(xml)
         # A daemon that has just started takes its time, which is not the guest's.
         self._current.started = self._host.since_boot()
@@ -211,8 +226,8 @@ class Keeper:
             if domain is None or not domain.is_active or not _is_same(domain, current):
                 self._count_end(current, until_ready=until_ready)
                 return False
-            if not until_ready and (why := self._host.read_hold()) is not None:
-                self._obey(why)
+            if not until_ready and (hold := self._host.read_hold()) is not None:
+                self._obey(hold)
                 return False
             self._listen(current)
             if domain.power is Power.PAUSED:
@@ -322,9 +337,9 @@ class Keeper:
         """Say that nobody watches over the guest from now on, and it does not run."""
         self._tell(Phase.STOPPED, why)
 
-    def _tell(self, phase: Phase, why: str) -> None:
+    def _tell(self, phase: Phase, why: str, *, again: bool = False) -> None:
         now = self._host.since_boot()
-        if self._told and self._told[1:] == (phase, why) and now - self._told[0] < _TELL_EVERY:
+        if not again and self._told and self._told[1:] == (phase, why) and now - self._told[0] < _TELL_EVERY:
             return
         self._told = (now, phase, why)
         self._host.tell(self._state_of(phase, why))

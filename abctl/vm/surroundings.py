@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from abctl.core.guest import Domain
-from abctl.core.guest_state import GuestState
+from abctl.core.guest_state import GuestState, Hold
 from abctl.core.slot import SlotName
 from abctl.core.units import Seconds
 from abctl.vm.description import Description
@@ -88,8 +88,12 @@ class Surroundings(Protocol):
         """Remember that this trial reported healthy, for ``settle``. Never raises AbctlError."""
         ...
 
-    def read_hold(self) -> str | None:
+    def read_hold(self) -> Hold | None:
         """Return why the guest is to stay stopped."""
+        ...
+
+    def end_lost_upgrade(self) -> bool:
+        """Return once whether an upgrade that held the guest was killed."""
         ...
 
     def last_state(self) -> GuestState | None: ...
