@@ -39,6 +39,7 @@ class Behaviour(StrEnum):
     ERROR = "error"
     LOOP = "loop"  # a redirect to itself
     REDIRECT = "redirect"  # to the text in the body
+    ENDLESS_REDIRECT = "endless_redirect"  # the same, with a body that does not end
     GARBAGE = "garbage"  # no HTTP at all
     PACKS = "packs"  # with gzip, for whoever says that this is welcome
     SAYS_PACKED = "says_packed"  # Content-Encoding for a file that is packed by itself
@@ -324,6 +325,11 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _redirect(self, body: bytes) -> None:
         self._start(302, Location=body.decode(), Content_Length=0)
+
+    def _endless_redirect(self, body: bytes) -> None:
+        self._start(302, Location=body.decode())
+        while not self._hostile.over.is_set():
+            self._send(bytes(_PIECE))
 
     def _packs(self, body: bytes) -> None:
         if "gzip" not in self.headers.get("Accept-Encoding", ""):

@@ -9,6 +9,7 @@ from itertools import pairwise
 
 import pytest
 
+from abctl.core.units import MIB
 from abctl.errors import (
     Interrupted,
     ServerFailed,
@@ -164,6 +165,24 @@ def test_a_mirror_that_does_not_have_it_is_passed_over(
 ) -> None:
     url = server.offer("/root.img", BODY, behaviour)
     assert fetch(url, hasty(second.offer("/root.img", BODY))) == BODY
+
+
+@pytest.mark.timeout(60)
+def test_the_body_of_a_redirect_is_not_read(server: HostileServer) -> None:
+    server.offer("/there/root.img", BODY)
+    url = server.offer("/root.img", b"/there/root.img", Behaviour.ENDLESS_REDIRECT)
+    assert fetch(url, hasty()) == BODY
+    assert server.sent < 16 * MIB  # what the sockets between hold included
+
+
+@pytest.mark.parametrize("status", [403, 404, 410])
+def test_a_server_says_in_one_of_these_ways_that_it_has_no_such_file(
+    server: HostileServer, status: int
+) -> None:
+    """A bucket answers 403, unless the reader may list it: a repository has no newer root there."""
+    url = server.offer("/root.img", BODY, Behaviour.BUSY_FIRST, times=9, status=status)
+    with pytest.raises(SourceNotFound, match=rf"has no root.img \({status} "):
+        fetch(url, hasty())
 
 
 def test_a_mirror_that_failed_is_asked_last_from_then_on(

@@ -29,6 +29,7 @@ from abctl.host.cancel import Cancel
 from abctl.host.fetching import Fetching
 from abctl.host.frames import Kind, Peer, make_pair
 from abctl.host.remote import FetchWorker, Listener, RemoteReader, RemoteSource, is_plain
+from abctl.host.serve import watching
 from abctl.host.source import locate_release
 from abctl.host.throttle import RateLimit
 from abctl.update.stream import fill
@@ -418,3 +419,14 @@ def test_a_long_sentence_arrives_cut(hostile: Hostile) -> None:
     with pytest.raises(AbctlError) as raised:
         hostile.read()
     assert len(str(raised.value)) == 2000
+
+
+def test_a_worker_goes_on_however_long_nothing_is_said_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever reads from it sends nothing, and a transfer may take hours."""
+    monkeypatch.setattr(frames, "SILENCE_MAX", 1)
+    gone = threading.Event()
+    mine, other = make_pair()
+    with mine, other, watching(mine, gone.set):
+        assert not gone.wait(1.5)
+        other.close()
+        assert gone.wait(5)

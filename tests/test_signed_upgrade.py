@@ -17,6 +17,8 @@ from abctl.cli.style import Style
 from abctl.core.consider import Reason
 from abctl.core.offer import KEEP
 from abctl.core.slot import Part, SlotName
+from abctl.errors import SourceProblem
+from abctl.update.install import Installed, install
 from tests.disks import GUEST
 from tests.hostile_repository import (
     Attacker,
@@ -118,6 +120,40 @@ def test_another_repository_is_named_on_the_command_line(host: Host, repo: Publi
     assert host.abctl("upgrade", "--repository", url).code == 0
     with serve(stick.folder) as server:
         assert takes(host, "--repository", server.url, "--repository", url) == "2.0.0"
+
+
+def test_a_stick_helps_out_where_the_server_has_only_half_of_the_release(
+    host: Host, repo: Publisher, tmp_path: Path
+) -> None:
+    stick, half = Attacker(repo, tmp_path / "stick"), Attacker(repo, tmp_path / "half")
+    (half.folder / "targets/2.0.0/root.img").unlink()
+    with serve(half.folder) as server:
+        said = host.abctl("upgrade", "--repository", server.url, "--repository", stick.file_url)
+    assert said.code == 0, said.err
+    assert "going on with the next mirror" in said.err
+    image = (repo.folder / "targets/2.0.0/root.img").read_bytes()
+    assert host.slot(SlotName.B, Part.ROOT)[: len(image)] == image
+
+
+def test_a_server_of_whose_files_nothing_comes_is_passed_over(
+    host: Host, repo: Publisher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever was wrong with it: the process that fetched may have ended before it asked the other one."""
+    tried: list[object] = []
+
+    def fail_once(*arguments: object) -> Installed:
+        tried.append(arguments)
+        if len(tried) == 1:
+            raise SourceProblem("the fetching process ended")
+        return install(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("abctl.cli.upgrade.install", fail_once)
+    with serve(repo.folder) as one, serve(repo.folder) as other:
+        said = host.abctl("upgrade", "--repository", one.url, "--repository", other.url)
+    assert said.code == 0, said.err
+    assert "the fetching process ended; going on with the next mirror" in said.err
+    image = (repo.folder / "targets/2.0.0/root.img").read_bytes()
+    assert (len(tried), host.slot(SlotName.B, Part.ROOT)[: len(image)]) == (2, image)
 
 
 def test_a_stick_that_lacks_the_files_is_passed_over_for_one_that_has_them(

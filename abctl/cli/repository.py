@@ -152,17 +152,22 @@ class Repository:
 
     def _source(self, mirrors: Sequence[str], below: str) -> Source:
         first, *others = (_join(mirror, below) for mirror in mirrors)
-        if urlsplit(first).scheme == "file":
+        if _is_local(first):
             from abctl.host.source import FolderSource  # noqa: PLC0415
 
             return FolderSource(Path(unquote(urlsplit(first).path)))
-        return self._worker.folder(first, tuple(others))
+        # A folder is no mirror of a server; it has an offer of its own.
+        return self._worker.folder(first, tuple(url for url in others if not _is_local(url)))
 
     @cached_property
     def _worker(self) -> FetchWorker:
         from abctl.host.remote import FetchWorker  # noqa: PLC0415
 
         return FetchWorker(self._fetching)
+
+
+def _is_local(url: str) -> bool:
+    return urlsplit(url).scheme == "file"
 
 
 class _Keeper:

@@ -171,8 +171,6 @@ def _install(machine: Machine, picked: Picked, wishes: Wishes, on_progress: OnPr
         try:
             return install(machine.ports, machine.layout.name, offer, on_progress, wishes)
         except (BadRelease, SourceProblem) as error:
-            if isinstance(error, SourceProblem) and not offer.source.is_local:
-                raise  # all servers were asked already
             on_progress(Remark(f"{error}; going on with the next mirror"))
     return install(machine.ports, machine.layout.name, last, on_progress, wishes)
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from http import HTTPStatus
@@ -23,7 +24,8 @@ _HOST_MAX = 300  # characters of a host and a port
 REDIRECTS_MAX = 5
 READ_SIZE = MIB  # more at once makes nothing faster
 _HEADERS = {"Accept-Encoding": "identity", "User-Agent": "abctl"}
-_GONE = (HTTPStatus.NOT_FOUND, HTTPStatus.GONE)
+# Buckets answer 403 for what is not there, unless the reader may list them.
+_GONE = (HTTPStatus.NOT_FOUND, HTTPStatus.GONE, HTTPStatus.FORBIDDEN)
 _MAY_PASS = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS)
 _TRY_AGAIN = "try again"
 
@@ -84,6 +86,13 @@ class Body:
         self._response.close()
 
 
+class _Session(requests.Session):
+    """Leaves redirects alone: to look where one leads, requests would read its body, of whatever size."""
+
+    def resolve_redirects(self, *_: object, **__: object) -> Iterator[requests.Response]:
+        return iter(())
+
+
 class Mirror:
     """The files beside ``url`` on a server; several threads may ask at once."""
 
@@ -93,7 +102,7 @@ class Mirror:
         self._fetching = fetching
         self.host = host_of(url)
         self.has_ranges = True  # until an answer shows that it has not
-        self._session = requests.Session()
+        self._session = _Session()
         self._session.trust_env = not _is_loopback(url)
         self._session.mount("https://", TrustingAdapter(load_trusted(fetching.trusted)))
 

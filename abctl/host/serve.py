@@ -67,7 +67,7 @@ def watching(channel: socket.socket, on_gone: Callable[[], object]) -> Iterator[
 
     def watch() -> None:
         with contextlib.suppress(OSError):
-            while channel.recv(1):
+            while not _is_closed(channel):
                 pass
         on_gone()
 
@@ -80,3 +80,12 @@ def watching(channel: socket.socket, on_gone: Callable[[], object]) -> Iterator[
         with contextlib.suppress(OSError):
             channel.shutdown(socket.SHUT_RDWR)
         thread.join()
+
+
+def _is_closed(channel: socket.socket) -> bool:
+    """Wait for the end of the stream; raise OSError."""
+    try:
+        return not channel.recv(1)
+    except BlockingIOError:
+        # That nothing comes from there for long is as it should be.
+        return False
