@@ -266,7 +266,7 @@ def test_each_copy_lies_in_one_sector(
 
 
 LOST = "on the grub partition, select.cfg is missing"
-OTHER = "on the grub partition, a.cfg, b.cfg are not as this abctl has it"
+OTHER = "on the grub partition, a.cfg, b.cfg are not those of this abctl"
 
 
 @pytest.mark.parametrize(

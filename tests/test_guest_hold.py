@@ -23,6 +23,7 @@ from abctl.vm.keeper import Keeper
 from tests.disks import GUEST, copy_of
 from tests.fake_guest import FakeGuestHost, Over
 
+_HEARS_HANG_UP = ("env", "--default-signal=HUP")  # whoever runs the tests may have it ignored
 _LIMIT = 20.0  # seconds for what takes one or two
 _ADMIN, _UPGRADE = "an admin stopped it", "it gets another release"
 
@@ -74,8 +75,9 @@ class Service(FakeGuestHost):
         guest_file.write_state(state, self.root)
 
     def abctl(self, *words: str) -> "subprocess.Popen[str]":
+        program = (*_HEARS_HANG_UP, sys.executable, "-m", "abctl")
         return subprocess.Popen(
-            [sys.executable, "-m", "abctl", "--config", str(self.root / "etc"), "guest", *words],
+            [*program, "--config", str(self.root / "etc"), "guest", *words],
             env={**os.environ, "ABCTL_ROOT": str(self.root)},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -272,8 +274,6 @@ except KeyboardInterrupt:
 
 @pytest.mark.parametrize(("trap", "said"), [("", "has cleaned up\n"), ("trap '' HUP; ", "goes on\n")])
 def test_a_lost_terminal_ends_a_command_once_and_under_nohup_never(trap: str, said: str) -> None:
-    # Whoever runs the tests may have it ignored.
-    shell = ("env", "--default-signal=HUP", "sh", "-c")
-    command = [*shell, f'{trap}exec "$0" -c "$1"', sys.executable, _HANG_UP]
+    command = [*_HEARS_HANG_UP, "sh", "-c", f'{trap}exec "$0" -c "$1"', sys.executable, _HANG_UP]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.stdout, done.stderr) == (said, "")

@@ -165,7 +165,8 @@ def judge_scripts(
         return lost.with_repair(prompt)
     if not differing:
         return ok("they are those that ship with this abctl")
-    what = f"on the grub partition, {some_are(differing)} not as this abctl has it"
+    whose = "the one" if len(differing) == 1 else "those"
+    what = f"on the grub partition, {some_are(differing)} not {whose} of this abctl"
     if sound:
         text = f"{what}, but GRUB decides the same with it: it is of another version"
         return Finding(Verdict.WARNING, text, prompt.command("adopt"), can_repair=True)
